@@ -1,0 +1,14 @@
+//! The edge: what every route has in common.
+
+mod body;
+mod context;
+pub mod health;
+mod idempotency;
+mod problem;
+mod serve;
+
+pub use body::{Id, Valid, Validate, Violations};
+pub use context::{RequestContext, request_context};
+pub use idempotency::IdempotencyKey;
+pub use problem::{Problem, Violation};
+pub use serve::{detached, routes, serve};

@@ -1,0 +1,161 @@
+//! What one append is made of, and what can become of it.
+
+use schemas::{Metadata, Timestamp};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// An event that wants to be stored.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// `message`
+    pub aggregate_type: &'static str,
+    /// Lower-case UUID.
+    pub aggregate_id: String,
+    /// The place in its stream that it expects to take, from 1.
+    pub sequence: i64,
+    /// UUIDv7; how the writer recognises its own after a lost connection.
+    pub event_id: Uuid,
+    /// `message.sent`
+    pub event_type: String,
+    /// `1`
+    pub event_version: String,
+    /// At most 900 KiB; no U+0000, no lone surrogate.
+    pub payload: Box<RawValue>,
+    /// Why and by whom.
+    pub metadata: Metadata,
+    /// Kafka key.
+    pub partition_key: String,
+    /// Its own time, for backfilled events only.
+    pub at: Option<Timestamp>,
+}
+
+/// An idempotency record: written with the events, kept 24 h.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// User id, or `public:<route>`.
+    pub actor: String,
+    /// The client's key.
+    pub key: String,
+    /// Of route and body.
+    pub digest: [u8; 32],
+    /// HTTP status of the first answer.
+    pub status: u16,
+}
+
+/// What travels in the same transaction, beside the events.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Takes a unique name for an owner; refused when somebody else holds it.
+    Claim {
+        /// `email.v1`
+        kind: &'static str,
+        /// A keyed digest.
+        key: String,
+        /// Aggregate id.
+        owner: String,
+        /// When it lapses.
+        expires_at: Option<Timestamp>,
+    },
+    /// Gives a name back.
+    Release {
+        /// `email.v1`
+        kind: &'static str,
+        /// A keyed digest.
+        key: String,
+        /// Aggregate id.
+        owner: String,
+    },
+    /// Stores a command-side secret (a hash, a token's digest): never part of an event.
+    Put {
+        /// `password`
+        kind: &'static str,
+        /// What it belongs to.
+        key: String,
+        /// The secret.
+        value: Vec<u8>,
+        /// When it lapses.
+        expires_at: Option<Timestamp>,
+    },
+    /// Removes one.
+    Delete {
+        /// `password`
+        kind: &'static str,
+        /// What it belongs to.
+        key: String,
+    },
+}
+
+impl std::fmt::Debug for Effect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Claim { kind, owner, .. } => write!(f, "Claim({kind} for {owner})"),
+            Self::Release { kind, owner, .. } => write!(f, "Release({kind} of {owner})"),
+            Self::Put { kind, .. } => write!(f, "Put({kind})"),
+            Self::Delete { kind, .. } => write!(f, "Delete({kind})"),
+        }
+    }
+}
+
+/// What is stored together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Append {
+    /// In order; those of one stream follow each other.
+    pub events: Vec<NewEvent>,
+    /// Of the command that causes them.
+    pub record: Option<CommandRecord>,
+    /// Beside them.
+    pub effects: Vec<Effect>,
+}
+
+/// Where an event came to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// In the ledger.
+    pub position: i64,
+    /// The event's time.
+    pub at: Timestamp,
+}
+
+/// Why an append was not stored. All but the last two are certain: nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// This command was carried out before.
+    #[error("this command was carried out before")]
+    Duplicate {
+        /// Of route and body, as it was then.
+        digest: Vec<u8>,
+        /// The status answered then.
+        status: u16,
+        /// Positions of its events, in order.
+        positions: Vec<i64>,
+    },
+    /// Somebody else appended to the stream.
+    #[error("{aggregate_type} {aggregate_id} is at {head}, not {expected}")]
+    Conflict {
+        /// `message`
+        aggregate_type: String,
+        /// Its id.
+        aggregate_id: String,
+        /// Where the append thought the stream ends.
+        expected: i64,
+        /// Where it does.
+        head: i64,
+    },
+    /// A name is taken.
+    #[error("a {kind} is reserved by another")]
+    Reserved {
+        /// `email.v1`
+        kind: String,
+        /// Who holds it.
+        owner: String,
+    },
+    /// The data cannot be stored (too large, not representable).
+    #[error("the event cannot be stored: {0}")]
+    Rejected(String),
+    /// Certain: nothing was written, because the ledger could not be reached or has no room. 503.
+    #[error("the ledger is not available")]
+    Unavailable,
+    /// It was submitted and no answer came in time; it may still be stored. 503 `outcome_unknown`; a repeat finds out.
+    #[error("whether it was stored is not known yet")]
+    OutcomeUnknown,
+}

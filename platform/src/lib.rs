@@ -1,0 +1,24 @@
+//! Plumbing without domain: what every service, projector and query leans on. Knows no message, group or user.
+//!
+//! * [`config`] effective settings and where each came from · [`telemetry`] logs, correlation, metrics
+//! * [`http`] problems, extractors, health · [`auth`] tokens, callers, revocations
+//! * [`postgres`] connections, databases, roles, migrations · [`redis`] the one way to Redis · [`private`] servers of our own
+//! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
+//! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
+//! * [`clock`] time · [`shutdown`] the end
+#![warn(missing_docs)]
+
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod fresh;
+pub mod http;
+pub mod ledger;
+pub mod log;
+pub mod marks;
+pub mod postgres;
+pub mod private;
+pub mod redis;
+pub mod shutdown;
+pub mod telemetry;
+pub mod vault;

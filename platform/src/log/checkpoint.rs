@@ -1,0 +1,1 @@
+//! Checkpoints: rows that move with what they stand for.

@@ -1,0 +1,1 @@
+//! `redpanda/topics.yaml`: made and checked.

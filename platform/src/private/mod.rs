@@ -1,0 +1,1 @@
+//! Servers of our own: child processes that die with us.

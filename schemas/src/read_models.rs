@@ -1,0 +1,37 @@
+//! The names that a projection (which writes a read model) and a query (which waits for it) share.
+
+use crate::Topic;
+
+/// A read model: what it is called and what it is made from.
+pub trait ReadModel: Send + Sync + 'static {
+    /// Schema, checkpoint and metric label.
+    const NAME: &'static str;
+    /// The service in whose database it stands.
+    const SERVICE: &'static str;
+    /// The topics it is folded from.
+    const READS: &'static [Topic];
+}
+
+macro_rules! read_models {
+    ($($(#[$doc:meta])* $type:ident = $name:literal in $service:literal from [$($topic:ident),+]),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $type;
+        impl ReadModel for $type {
+            const NAME: &'static str = $name;
+            const SERVICE: &'static str = $service;
+            const READS: &'static [Topic] = &[$(Topic::$topic),+];
+        }
+    )+};
+}
+
+read_models! {
+    /// History of direct messages: who said what to whom, in order, with its state.
+    Conversations = "conversations" in "messages" from [Messages],
+    /// What has not been acknowledged yet: the truth of the offline queue.
+    Relay = "relay" in "messages" from [Messages],
+    /// The messages service's own copy of who exists.
+    People = "people" in "messages" from [Auth],
+    /// Who people are, for everybody who asks.
+    Users = "users" in "users" from [Auth],
+}

@@ -1,0 +1,6 @@
+//! Tests only: private servers, builders, and waiting for conditions.
+
+pub mod servers;
+mod wait;
+
+pub use wait::wait_until;
