@@ -1,0 +1,51 @@
+//! `postrider bench`: figures that anyone can measure again.
+//!
+//! Every run starts a system of its own in a temporary directory (unless `--url` names a running one), checks what it counts, and prints a table or `--json`.
+
+mod client;
+mod compare;
+mod processes;
+mod report;
+mod send;
+mod target;
+mod verify;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Direct messages: accepted, projected and pending.
+    Send(send::Options),
+    /// Two builds in alternation, and the ratios between them.
+    Compare(compare::Options),
+}
+
+/// What every measurement can be pointed at.
+#[derive(Debug, Clone, Args)]
+pub struct TargetOptions {
+    /// A running system, e.g. `http://127.0.0.1:8000`; without it one is started for the run, in a temporary directory.
+    #[arg(long)]
+    url: Option<String>,
+    /// The binary that is started; by default this one.
+    #[arg(long, conflicts_with = "url")]
+    binary: Option<std::path::PathBuf>,
+    /// Kafka brokers between ledger and projections of the started system, e.g. `127.0.0.1:9092`.
+    #[arg(long, conflicts_with = "url")]
+    kafka: Option<String>,
+    /// Process id of the running system that `--url` names, to measure its CPU and memory.
+    #[arg(long, requires = "url")]
+    pid: Option<u32>,
+    /// One JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub async fn run(bench: Bench) -> Result<()> {
+    match bench {
+        Bench::Send(options) => send::run(options).await,
+        Bench::Compare(options) => compare::run(&options).await,
+    }
+}

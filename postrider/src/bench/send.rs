@@ -1,0 +1,191 @@
+//! `postrider bench send`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use futures::future::try_join_all;
+use hyper::Method;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::TargetOptions;
+use super::client::Client;
+use super::report::{Report, percentile};
+use super::target::Target;
+use super::verify;
+
+/// Pairs of people write to each other; a message counts when it got its 2xx, and at the end every one of them is in its conversation exactly once and pending for its recipient.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    target: TargetOptions,
+    /// Pairs, each with one connection.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pairs: u32,
+    /// How long to send.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Open loop: this many messages per second, whatever the answers do; latency counts from when a message was due. Without it each pair sends as soon as it has its answer.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Bytes of `encrypted_content`.
+    #[arg(long, default_value_t = 600)]
+    bytes: usize,
+}
+
+struct Pair {
+    sender: Client,
+    sender_id: Uuid,
+    recipient: Client,
+    recipient_id: Uuid,
+}
+
+#[derive(Default)]
+struct Sent {
+    acknowledged: Vec<Uuid>,
+    latencies_us: Vec<u32>,
+    errors: u64,
+}
+
+/// Runs it.
+pub async fn run(options: Options) -> Result<()> {
+    let target = Target::open(&options.target).await?;
+    let report = measure(&options, &target).await;
+    target.close().await?;
+    let report = report?;
+    if options.target.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", report.table());
+    }
+    ensure!(report.errors == 0, "{} requests failed", report.errors);
+    Ok(())
+}
+
+async fn measure(options: &Options, target: &Target) -> Result<Report> {
+    let bar = |len: u64, what: &'static str| {
+        let bar = if options.target.json { ProgressBar::hidden() } else { ProgressBar::new(len) };
+        bar.set_style(ProgressStyle::with_template("{msg:<22} {wide_bar} {pos}/{len}").expect("a valid template"));
+        bar.set_message(what);
+        bar
+    };
+    let registering = bar(u64::from(options.pairs) * 2, "registering");
+    let run = Uuid::now_v7().simple().to_string();
+    let mut pairs = Vec::new();
+    for n in 0..options.pairs {
+        let (sender, sender_id) = register(&target.url, &run, n * 2).await?;
+        let (recipient, recipient_id) = register(&target.url, &run, n * 2 + 1).await?;
+        registering.inc(2);
+        pairs.push(Pair { sender, sender_id, recipient, recipient_id });
+    }
+    registering.finish_and_clear();
+
+    let sending = bar(options.seconds, "sending (s)");
+    let before = target.usage();
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(options.seconds);
+    let due = Arc::new(AtomicU64::new(0));
+    let senders = pairs.into_iter().map(|mut pair| {
+        let (due, rate, bytes) = (due.clone(), options.rate, options.bytes);
+        tokio::spawn(async move {
+            let sent = send_until(&mut pair, begin, end, rate, &due, bytes).await;
+            (pair, sent)
+        })
+    });
+    let progress = tokio::spawn({
+        let sending = sending.clone();
+        async move {
+            while Instant::now() < end {
+                sending.set_position(begin.elapsed().as_secs());
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            sending.finish_and_clear();
+        }
+    });
+    let sent = try_join_all(senders).await?;
+    let seconds = begin.elapsed().as_secs_f64();
+    progress.await?;
+
+    let checking = bar(sent.len() as u64, "checking");
+    let settling = Instant::now();
+    let mut latencies = Vec::new();
+    let (mut messages, mut errors) = (0, 0);
+    let mut settled_ms = 0.0;
+    // CPU is read when the newest message is visible, so that it holds the projections of all of them but little of the check.
+    let mut after = None;
+    for (mut pair, sent) in sent {
+        if after.is_none() {
+            verify::settled(&mut pair.recipient, pair.sender_id, &sent.acknowledged[sent.acknowledged.len().saturating_sub(1)..]).await?;
+            settled_ms = settling.elapsed().as_secs_f64() * 1000.0;
+            after = Some(target.usage());
+        }
+        verify::settled(&mut pair.recipient, pair.sender_id, &sent.acknowledged).await?;
+        messages += sent.acknowledged.len() as u64;
+        errors += sent.errors;
+        latencies.extend(sent.latencies_us);
+        checking.inc(1);
+    }
+    checking.finish_and_clear();
+    latencies.sort_unstable();
+    #[expect(clippy::cast_precision_loss, reason = "a display figure")]
+    let mut report = Report {
+        messages,
+        errors,
+        seconds,
+        rate: messages as f64 / seconds,
+        p50_ms: percentile(&latencies, 50.0),
+        p99_ms: percentile(&latencies, 99.0),
+        max_ms: percentile(&latencies, 100.0),
+        settled_ms,
+        ready_ms: target.ready_after.map(|d| d.as_secs_f64() * 1000.0),
+        cpu_us_per_message: 0.0,
+        cpu_us_by_process: Default::default(),
+        resident_mib_by_process: Default::default(),
+    };
+    report.measured(&before, &after.unwrap_or_default());
+    Ok(report)
+}
+
+async fn send_until(pair: &mut Pair, begin: Instant, end: Instant, rate: Option<f64>, due: &AtomicU64, bytes: usize) -> Sent {
+    let mut sent = Sent::default();
+    let content = "m".repeat(bytes);
+    loop {
+        let asked = match rate {
+            None => Instant::now(),
+            #[expect(clippy::cast_precision_loss, reason = "a run does not last 2^52 messages")]
+            Some(rate) => begin + Duration::from_secs_f64(due.fetch_add(1, Ordering::Relaxed) as f64 / rate),
+        };
+        if asked >= end {
+            return sent;
+        }
+        tokio::time::sleep_until(asked.into()).await;
+        let id = Uuid::now_v7();
+        let body = json!({
+            "message_id": id,
+            "recipient_id": pair.recipient_id,
+            "encrypted_content": content,
+            "encrypted_session_key": "k",
+        });
+        match pair.sender.request(Method::POST, "/api/v1/messages/send", Some(body.to_string())).await {
+            Ok((200, _)) => {
+                sent.latencies_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+                sent.acknowledged.push(id);
+            }
+            _ => sent.errors += 1,
+        }
+    }
+}
+
+async fn register(url: &str, run: &str, n: u32) -> Result<(Client, Uuid)> {
+    let mut client = Client::new(url)?;
+    let account =
+        json!({ "email": format!("bench-{run}-{n}@example.org"), "username": format!("bench-{run}-{n}"), "password": "a bench password" });
+    let answer = client.json(Method::POST, "/api/v1/auth/register", Some(account)).await?;
+    let token = answer["access_token"].as_str().context("no access_token")?;
+    let id = answer["user"]["id"].as_str().context("no user.id")?.parse()?;
+    Ok((client.with_token(token), id))
+}

@@ -1,0 +1,120 @@
+//! The system that is measured: one that runs, or one of our own.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use tokio::process::{Child, Command};
+
+use super::TargetOptions;
+use super::client::Client;
+use super::processes::{Part, Usage, usage};
+
+/// A system that answers.
+pub struct Target {
+    /// `http://127.0.0.1:8000`
+    pub url: String,
+    /// How long the started one took until it was ready.
+    pub ready_after: Option<Duration>,
+    pid: Option<u32>,
+    broker: bool,
+    child: Option<Child>,
+    directory: Option<PathBuf>,
+}
+
+impl Target {
+    /// Finds or starts it.
+    pub async fn open(options: &TargetOptions) -> Result<Self> {
+        if let Some(url) = &options.url {
+            return Ok(Self { url: url.clone(), ready_after: None, pid: options.pid, broker: true, child: None, directory: None });
+        }
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            None => std::env::current_exe()?,
+        };
+        let directory = std::env::temp_dir().join(format!("postrider-bench-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&directory)?;
+        let (port, metrics) = (free_port()?, free_port()?);
+        let log = std::fs::File::create(directory.join("log"))?;
+        let mut command = Command::new(&binary);
+        command
+            .arg("up")
+            .arg("--data-dir")
+            .arg(directory.join("data"))
+            .env("POSTRIDER_SERVER__HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("POSTRIDER_SERVER__METRICS_PORT", metrics.to_string())
+            .env_remove("DATABASE_URL")
+            .env_remove("REDIS_URL")
+            .env_remove("KAFKA_BROKERS")
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
+        if let Some(brokers) = &options.kafka {
+            command.env("KAFKA_BROKERS", brokers);
+        }
+        let begin = Instant::now();
+        let child = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
+        let mut target = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            ready_after: None,
+            pid: child.id(),
+            broker: options.kafka.is_some(),
+            child: Some(child),
+            directory: Some(directory),
+        };
+        target.ready(begin).await?;
+        Ok(target)
+    }
+
+    async fn ready(&mut self, begin: Instant) -> Result<()> {
+        loop {
+            if let Ok((200, _)) = Client::new(&self.url)?.request(Method::GET, "/health/ready", None).await {
+                self.ready_after = Some(begin.elapsed());
+                return Ok(());
+            }
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("the system ended with {status}:\n{}", self.log());
+            }
+            if begin.elapsed() > Duration::from_secs(60) {
+                bail!("the system was not ready within a minute:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn log(&self) -> String {
+        self.directory.as_ref().and_then(|d| std::fs::read_to_string(d.join("log")).ok()).unwrap_or_default()
+    }
+
+    /// CPU and memory by part; empty when the process is not known.
+    pub fn usage(&self) -> BTreeMap<Part, Usage> {
+        self.pid.map(|pid| usage(pid, self.broker)).unwrap_or_default()
+    }
+
+    /// Ends what was started and removes its files.
+    pub async fn close(mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            }
+            tokio::time::timeout(Duration::from_secs(15), child.wait()).await.context("the system did not stop within 15 s")??;
+        }
+        if let Some(directory) = self.directory.take() {
+            std::fs::remove_dir_all(directory)?;
+        }
+        Ok(())
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
