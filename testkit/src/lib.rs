@@ -1,6 +1,9 @@
 //! Tests only: private servers, builders, and waiting for conditions.
 
+pub mod load;
+pub mod person;
 pub mod servers;
+pub mod system;
 mod wait;
 
 pub use wait::wait_until;

@@ -1,0 +1,237 @@
+//! A whole Postrider as its users meet it: the binary, started with a data directory of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How a system is started.
+#[derive(Debug, Clone, Default)]
+pub struct SystemConfig {
+    /// Environment variables, e.g. `KAFKA_BROKERS`.
+    pub env: Vec<(String, String)>,
+    /// Beyond `up --data-dir …`.
+    pub args: Vec<String>,
+}
+
+impl SystemConfig {
+    /// With one more environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+}
+
+/// A running (or killed) system. Ends with its value; its files go too, unless a test fails.
+#[derive(Debug)]
+pub struct System {
+    /// Environment and arguments; may be changed before [`System::start_again`].
+    pub config: SystemConfig,
+    /// Where its data lies.
+    pub directory: PathBuf,
+    /// Of the HTTP port.
+    pub port: u16,
+    /// Of the metrics port.
+    pub metrics_port: u16,
+    child: Option<Child>,
+}
+
+impl System {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready within a minute.
+    pub async fn start(config: SystemConfig) -> Self {
+        let mut system = Self::prepare(config);
+        system.start_again();
+        system.ready().await;
+        system
+    }
+
+    /// Everything but the start.
+    #[must_use]
+    pub fn prepare(config: SystemConfig) -> Self {
+        let directory = std::env::temp_dir().join(format!("postrider-test-{}", uuid::Uuid::now_v7().simple()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        Self { config, directory, port: free_port(), metrics_port: free_port(), child: None }
+    }
+
+    /// Starts the process (again, on the same data); does not wait.
+    ///
+    /// # Panics
+    /// When the binary cannot be started.
+    pub fn start_again(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.join("log")).expect("a log file");
+        let mut command = Command::new(binary());
+        command
+            .arg("up")
+            .arg("--data-dir")
+            .arg(self.directory.join("data"))
+            .args(&self.config.args)
+            .env("PORT", self.port.to_string())
+            .env("POSTRIDER_SERVER__METRICS_PORT", self.metrics_port.to_string())
+            .env_remove("DATABASE_URL")
+            .env_remove("REDIS_URL")
+            .env_remove("KAFKA_BROKERS")
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log);
+        for (name, value) in &self.config.env {
+            command.env(name, value);
+        }
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// Waits until `/health/ready` says 200.
+    ///
+    /// # Panics
+    /// When it does not within a minute, or when the process ends; with the end of its log.
+    pub async fn ready(&mut self) {
+        assert!(self.is_ready_within(Duration::from_secs(60)).await, "not ready:\n{}", self.log_tail());
+    }
+
+    /// Whether it gets ready in time; `false` at once when the process has ended.
+    pub async fn is_ready_within(&mut self, bound: Duration) -> bool {
+        let begin = Instant::now();
+        let client = reqwest::Client::new();
+        while begin.elapsed() < bound {
+            let answer = client.get(self.url("/health/ready")).timeout(Duration::from_secs(2)).send().await;
+            if answer.is_ok_and(|a| a.status() == 200) {
+                return true;
+            }
+            if self.exit_status().is_some() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
+    /// How the process ended, if it did.
+    pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Of a path below the system's root.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The main process of a private server (`postgres`, `redis-server`): the direct child with that name.
+    #[must_use]
+    pub fn server_pid(&self, name: &str) -> Option<u32> {
+        let parent = self.pid()?;
+        fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (head, tail) = stat.rsplit_once(')')?;
+            let ppid: u32 = tail.split_whitespace().nth(1)?.parse().ok()?;
+            (ppid == parent && head.split_once('(')?.1 == name).then_some(pid)
+        })
+    }
+
+    /// `kill -9` of our process; returns when it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM; how it ended and how long that took.
+    ///
+    /// # Panics
+    /// When it does not end within 20 s.
+    pub async fn stop(&mut self) -> (std::process::ExitStatus, Duration) {
+        let begin = Instant::now();
+        let mut child = self.child.take().expect("it runs");
+        signal(child.id(), Signal::TERM);
+        let status = crate::wait_until("the process ends", Duration::from_secs(20), async || child.try_wait().ok().flatten()).await;
+        (status, begin.elapsed())
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// The end of it.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the system's files stay in {}; its log ends with:\n{}", self.directory.display(), self.log_tail());
+        } else {
+            // Postgres' backends may still be ending; what they leave is the temporary directory's to lose.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Sends a signal; a process that is gone is none of our business.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// A port on which nothing listens at the moment.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// The `postrider` that was built beside this test.
+///
+/// # Panics
+/// When it was not: `cargo build -p postrider` first.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test is a file");
+    let built = test.ancestors().map(|dir| dir.join("postrider")).find(|path| is_file(path));
+    built.expect("no `postrider` beside the tests: run `cargo build -p postrider` first")
+}
+
+fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Files below a directory that hold these bytes, passing over folders with the given names.
+#[must_use]
+pub fn search_files(directory: &Path, needle: &[u8], except: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if !except.iter().any(|e| name.to_string_lossy().starts_with(e)) {
+                found.extend(search_files(&path, needle, except));
+            }
+        } else if fs::read(&path).is_ok_and(|bytes| bytes.windows(needle.len()).any(|w| w == needle)) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}

@@ -1,0 +1,8 @@
+//! The whole system, through its real interface, with real servers below it.
+
+mod crash;
+mod dependencies;
+mod readme;
+mod refusals;
+mod secrets;
+mod slice;
