@@ -91,3 +91,66 @@ fn family(pid: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|p| p.parse().ok())).collect()
 }
+
+/// Needs the right to mount (the suite runs as root in CI); says so where it has not.
+#[tokio::test]
+async fn with_a_full_disk_sends_answer_503_lose_nothing_and_go_on_when_there_is_room() {
+    let mut system = System::prepare(SystemConfig::default());
+    let data = system.directory.join("data");
+    std::fs::create_dir_all(&data).expect("a directory");
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs"]).arg(&data).output().expect("mount");
+    if !mounted.status.success() {
+        eprintln!("left out: a small file system cannot be mounted here: {}", String::from_utf8_lossy(&mounted.stderr));
+        return;
+    }
+    let _unmount = Unmount(data.clone());
+    system.start_again();
+    system.ready().await;
+    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let ballast = data.join("ballast");
+    fill(&ballast);
+    let (mut sent, mut refused) = (Vec::new(), 0);
+    let begin = Instant::now();
+    while refused < 20 && begin.elapsed() < Duration::from_secs(60) {
+        let id = Uuid::now_v7();
+        let asked = Instant::now();
+        let answer = ann.post("/api/v1/messages/send", Person::message(bob.id, id, &"x".repeat(100_000))).await;
+        assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
+        match answer.status.as_u16() {
+            200 => sent.push(id),
+            503 => refused += 1,
+            other => panic!("{other}: {}", answer.text),
+        }
+    }
+    assert!(refused >= 20, "the disk was full");
+    std::fs::remove_file(&ballast).expect("room again");
+    let id = Uuid::now_v7();
+    wait_until("sends go on", Duration::from_secs(60), async || {
+        (ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await.status == 200).then_some(())
+    })
+    .await;
+    sent.push(id);
+    let history = wait_until("the history is whole", Duration::from_secs(30), async || {
+        let answer = bob.ask(Method::GET, &format!("/api/v1/messages/conversation/{}", ann.id), None).await.ok()?;
+        let history: Vec<String> = answer.json().as_array()?.iter().filter_map(|m| m["id"].as_str().map(str::to_owned)).collect();
+        sent.iter().all(|id| history.contains(&id.to_string())).then_some(history)
+    })
+    .await;
+    assert!(history.windows(2).all(|w| w[0] != w[1]));
+    system.stop().await;
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+fn fill(path: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).expect("a file");
+    let block = vec![0_u8; 1 << 20];
+    while file.write_all(&block).is_ok() {}
+}
