@@ -1,0 +1,3 @@
+//! What needs real servers.
+
+mod private;
