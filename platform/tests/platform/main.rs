@@ -1,3 +1,4 @@
 //! What needs real servers.
 
+mod config;
 mod private;

@@ -1,6 +1,7 @@
 //! Private servers: they are ours alone, die with their parent, and come back with their data.
 //!
 //! The parent that gets killed is this very test binary, started again with [`PARENT`] set.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
