@@ -33,7 +33,7 @@ fn free_port() -> Result<u16, StartError> {
 }
 
 /// 128 random bits in hex: a password that needs no quoting anywhere.
-fn random_token() -> Result<String, StartError> {
+pub(crate) fn random_token() -> Result<String, StartError> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
     std::fs::File::open("/dev/urandom")

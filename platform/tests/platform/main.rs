@@ -1,4 +1,5 @@
 //! What needs real servers.
 
 mod config;
+mod databases;
 mod private;
