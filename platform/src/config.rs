@@ -1,4 +1,18 @@
 //! Effective settings, and where each came from.
+//!
+//! The one documented file `postrider/config.default.toml` is the list of what can be set: every key, its default, its type and its
+//! meaning. Above it lie a file, the environment and flags. Each value remembers its [`Place`], so that an error can name it.
+
+mod layers;
+mod secret;
+mod values;
+
+pub use layers::{Effective, Place, Setting, Sources};
+pub use secret::{Secret, ServerUrl};
+pub use values::{Auth, Config, Kafka, Keys, Limits, LogFormat, Postgres, Redis, Relay, SecurityProtocol, Server, Telemetry, WrappingKey};
+
+/// The documented file with every default.
+pub const DEFAULTS: &str = include_str!("../../postrider/config.default.toml");
 
 /// Why the start stops: one sentence that says what is wrong, where, and what would be right.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,16 @@
 //! Connections, databases, roles, migrations.
+//!
+//! * [`Service`] who has a database · [`Databases`] where they are, and as whom to connect · [`Databases::prepare`] makes what is missing
+//! * [`Databases::migrate`] brings schemas up to date · [`Pools`] connections with bounds
+
+mod databases;
+mod migrate;
+mod pools;
+mod service;
+
+pub use databases::Databases;
+pub use pools::Pools;
+pub use service::{READER, Service};
 
 use crate::config::StartError;
 

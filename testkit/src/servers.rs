@@ -1,19 +1,78 @@
-//! Real servers for tests: one Postgres and one Redis per test binary, a database and a key prefix per test.
+//! Real servers for tests: one Postgres and one Redis per test process, a database per test.
+//!
+//! They are private servers below a temporary directory: they die with the test process, however it ends, and the directory goes
+//! with them. `POSTRIDER_TEST_DATABASE_URL` and `POSTRIDER_TEST_REDIS_URL` point the tests at running servers instead.
 
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use platform::private::{DataDir, Locked, PrivatePostgres, PrivateRedis};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
+
+static DIRECTORY: OnceCell<Arc<Locked>> = OnceCell::const_new();
+static POSTGRES: OnceCell<PrivatePostgres> = OnceCell::const_new();
+static REDIS: OnceCell<PrivateRedis> = OnceCell::const_new();
 
 /// URL of the Postgres server for tests, as its superuser.
 pub async fn postgres_url() -> String {
-    #[expect(clippy::disallowed_methods, reason = "tests may be pointed at running servers")]
-    std::env::var("POSTRIDER_TEST_DATABASE_URL").expect("POSTRIDER_TEST_DATABASE_URL")
+    if let Some(url) = given("POSTRIDER_TEST_DATABASE_URL") {
+        return url;
+    }
+    let start = || async { PrivatePostgres::start(directory().await).await.expect("a private Postgres for the tests starts") };
+    POSTGRES.get_or_init(start).await.url().to_owned()
 }
 
 /// URL of the Redis server for tests.
 pub async fn redis_url() -> String {
+    if let Some(url) = given("POSTRIDER_TEST_REDIS_URL") {
+        return url;
+    }
+    let start = || async { PrivateRedis::start(directory().await).await.expect("a private Redis for the tests starts") };
+    REDIS.get_or_init(start).await.url().to_owned()
+}
+
+fn given(variable: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests may be pointed at running servers")]
-    std::env::var("POSTRIDER_TEST_REDIS_URL").expect("POSTRIDER_TEST_REDIS_URL")
+    std::env::var(variable).ok().filter(|url| !url.is_empty())
+}
+
+/// The data directory of this process's servers.
+async fn directory() -> &'static Arc<Locked> {
+    DIRECTORY
+        .get_or_init(|| async {
+            let path = temporary_directory();
+            Arc::new(DataDir::open(&path).and_then(|dir| dir.lock()).expect("a temporary data directory can be made"))
+        })
+        .await
+}
+
+/// A new directory below the system's temporary one, removed after this process has ended, however it ends.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn temporary_directory() -> PathBuf {
+    use std::os::unix::process::CommandExt;
+    let path = std::env::temp_dir().join(format!("postrider-test-{}", Uuid::now_v7().simple()));
+    std::fs::create_dir(&path).expect("a temporary directory can be made");
+    // Its input ends when this process does; a moment later the servers, which die with us, have let go of their files.
+    let sweeper = r#"cat >/dev/null; for i in 1 2 3 4 5; do sleep 0.5; rm -rf "$0" 2>/dev/null && break; done"#;
+    #[expect(clippy::zombie_processes, reason = "it outlives us: that is its purpose")]
+    let mut sweeper = Command::new("/bin/sh")
+        .args(["-c", sweeper])
+        .arg(&path)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell can be started");
+    std::mem::forget(sweeper.stdin.take()); // open until the end of this process
+    path
 }
 
 /// A database of a test's own; dropped with the server.
@@ -26,6 +85,9 @@ pub struct TestDatabase {
 }
 
 /// Makes an empty database.
+///
+/// # Panics
+/// When the server does not answer.
 pub async fn database() -> TestDatabase {
     let server = postgres_url().await;
     let name = format!("test_{}", Uuid::now_v7().simple());

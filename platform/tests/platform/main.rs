@@ -1,0 +1,5 @@
+//! What needs real servers.
+
+mod config;
+mod databases;
+mod private;
