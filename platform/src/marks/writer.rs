@@ -1,0 +1,129 @@
+//! Leaves marks: those of all commands that wait at the same time in one script call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, Weak};
+use std::time::Duration;
+
+use ::redis::{FromRedisValue, Script, Value};
+use schemas::{Topic, UserId};
+use tokio::sync::mpsc;
+
+use super::{LOST, Leave, Lost, Mark, WAKE, Wake, key};
+use crate::redis::{Redis, RedisAway};
+use crate::shutdown::Shutdown;
+
+/// Redis runs nothing else meanwhile: below a millisecond.
+const BATCH: usize = 256;
+const TELL_EVERY: Duration = Duration::from_millis(50);
+
+/// KEYS: one per user. ARGV: life in ms; per user the number of its marks, then field and position of each; what is left is published.
+///
+/// Positions are compared as decimal texts: Lua's numbers are doubles.
+static RAISE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local at = 2
+        for _, user in ipairs(KEYS) do
+          local marks = tonumber(ARGV[at])
+          at = at + 1
+          for _ = 1, marks do
+            local field, new = ARGV[at], ARGV[at + 1]
+            local old = redis.call('HGET', user, field)
+            if not old or #old < #new or (#old == #new and old < new) then redis.call('HSET', user, field, new) end
+            at = at + 2
+          end
+          redis.call('PEXPIRE', user, ARGV[1])
+        end
+        for i = at, #ARGV do redis.call('PUBLISH', 'wake', ARGV[i]) end
+        return 0",
+    )
+});
+const _: () = assert!(matches!(WAKE.as_bytes(), b"wake"), "the script says so");
+
+/// Runs until the last [`super::Marks`] is gone.
+pub(super) async fn write(mut queue: mpsc::Receiver<Leave>, redis: Redis, kept: Duration) {
+    let mut leaves = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut leaves, BATCH).await > 0 {
+        let left = raise(&redis, &leaves, kept).await.is_ok();
+        for leave in leaves.drain(..) {
+            // Who has given up waiting has counted it as lost.
+            let _ = leave.done.send(left);
+        }
+    }
+}
+
+async fn raise(redis: &Redis, leaves: &[Leave], kept: Duration) -> Result<(), RedisAway> {
+    let mut by_user: HashMap<UserId, BTreeMap<String, i64>> = HashMap::new();
+    let mut wakes: BTreeMap<Topic, i64> = BTreeMap::new();
+    for leave in leaves {
+        for mark in &leave.marks {
+            let highest = wakes.entry(mark.topic).or_default();
+            *highest = mark.position.max(*highest);
+            let field = mark.field();
+            for user in &leave.users {
+                let marks = by_user.entry(*user).or_default();
+                match marks.get_mut(&field) {
+                    Some(position) => *position = mark.position.max(*position),
+                    None => {
+                        marks.insert(field.clone(), mark.position);
+                    }
+                }
+            }
+        }
+    }
+    let mut keys = Vec::with_capacity(by_user.len());
+    let mut args = vec![kept.as_millis().to_string()];
+    for (user, marks) in by_user {
+        keys.push(key(user));
+        args.push(marks.len().to_string());
+        for (field, position) in marks {
+            args.extend([field, position.to_string()]);
+        }
+    }
+    args.extend(wakes.into_iter().map(|(topic, position)| Wake { topic, position }.to_string()));
+    redis.script(&RAISE, &keys, &args).await
+}
+
+/// Says `marks:lost` for every loss, as soon as Redis takes it. Runs until `shutdown` has finished or the last [`super::Marks`] is gone.
+pub(super) async fn tell_losses(lost: Weak<Lost>, redis: Redis, kept: Duration, shutdown: Shutdown) {
+    let telling = async {
+        while let Some(lost) = lost.upgrade() {
+            if let Some(happened) = lost.untold() {
+                let millis = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+                let told: Result<(), _> = redis.query(::redis::pipe().cmd("SET").arg(LOST).arg(1).arg("PX").arg(millis).ignore()).await;
+                if told.is_ok() {
+                    lost.told.fetch_max(happened, std::sync::atomic::Ordering::SeqCst);
+                    tracing::info!(happened, "told others of marks that could not be left");
+                    continue;
+                }
+                drop(lost);
+                tokio::time::sleep(TELL_EVERY).await;
+            } else {
+                tokio::select! {
+                    () = lost.news.notified() => {}
+                    // Whether anybody is still interested.
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = shutdown.finished() => {}
+    }
+}
+
+/// Whether `marks:lost` is set, and everybody's marks: of each place the highest.
+pub(super) fn read_answers(answers: Vec<Value>) -> Option<(i64, Vec<Mark>)> {
+    let mut answers = answers.into_iter();
+    let lost = i64::from_redis_value(answers.next()?).ok()?;
+    let mut highest: BTreeMap<String, i64> = BTreeMap::new();
+    for answer in answers {
+        for (field, position) in HashMap::<String, i64>::from_redis_value(answer).ok()? {
+            let known = highest.entry(field).or_insert(position);
+            *known = position.max(*known);
+        }
+    }
+    // A field of a topic that only a newer release knows is none of our readers' business.
+    Some((lost, highest.iter().filter_map(|(field, position)| Mark::read(field, *position)).collect()))
+}

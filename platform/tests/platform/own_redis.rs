@@ -1,0 +1,86 @@
+//! A Redis that a test may stop, kill and start again.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::wait_until;
+use uuid::Uuid;
+
+/// Its data goes with it.
+pub struct OwnRedis {
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl OwnRedis {
+    /// A port on which nobody listens yet.
+    pub fn planned() -> Self {
+        let dir = std::env::temp_dir().join(format!("postrider-redis-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir(&dir).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { dir, port, child: None }
+    }
+
+    /// Running and answering.
+    pub async fn started() -> Self {
+        let mut server = Self::planned();
+        server.start().await;
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it, empty.
+    pub async fn start(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(&self.dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        wait_until("redis-server answers", Duration::from_secs(10), async || {
+            ::redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.ok()
+        })
+        .await;
+    }
+
+    /// A connection past everything that is tested.
+    pub async fn directly(&self) -> ::redis::aio::MultiplexedConnection {
+        ::redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// It keeps its connections and answers nothing.
+    pub fn hang(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for OwnRedis {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
