@@ -1,0 +1,4 @@
+//! The platform's promises, against real servers.
+
+mod auth;
+mod http;
