@@ -1,4 +1,6 @@
 //! The platform's promises, against real servers.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod auth;
 mod http;
