@@ -115,3 +115,20 @@ where
         todo!()
     }
 }
+
+/// Whether an answer was given from a read model that is behind: set by [`Fresh`], answered as `X-Projection-Behind: true` by [`crate::http::routes`],
+/// which puts one into every request. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct Behind(Arc<std::sync::atomic::AtomicBool>);
+
+impl Behind {
+    /// The answer is behind.
+    pub fn set(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+    /// Whether it is.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+}

@@ -1,13 +1,18 @@
 //! The extractor that every protected route begins with.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use schemas::{SessionId, UserId};
 
-use super::Tokens;
+use super::{Claims, Refused, Tokens};
 use crate::http::Problem;
 
 /// A verified, unrevoked subject. An absent or empty `Authorization` and `Bearer null` mean no token: 401.
+///
+/// Stays in the request's extensions for those who come after it ([`crate::http::Valid`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Who asks.
@@ -31,6 +36,13 @@ impl Caller {
             _ => Ok(()),
         }
     }
+
+    fn arrives(claims: &Claims, parts: &mut Parts) -> Self {
+        let caller = Self { user: claims.sub, session: claims.sid, role: claims.role.clone(), token_ends: claims.exp };
+        tracing::Span::current().record("actor.id", tracing::field::display(caller.user));
+        parts.extensions.insert(caller.clone());
+        caller
+    }
 }
 
 impl<S> FromRequestParts<S> for Caller
@@ -39,8 +51,10 @@ where
     Tokens: FromRef<S>,
 {
     type Rejection = Problem;
-    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        todo!()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
+        let claims: Arc<Claims> = Tokens::from_ref(state).verify(token).await?;
+        Ok(Self::arrives(&claims, parts))
     }
 }
 
@@ -54,7 +68,27 @@ where
     Tokens: FromRef<S>,
 {
     type Rejection = Problem;
-    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        todo!()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
+        let claims = Tokens::from_ref(state).verify_ignoring_revocation(token).await?;
+        Ok(Self(Caller::arrives(&claims, parts)))
     }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid | Refused::Revoked => Self::unauthenticated(),
+            Refused::Unknown => Self::unavailable("auth_unavailable", "Your sign-in cannot be checked at the moment"),
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`. The frontend writes the words of an empty variable when it has none; two headers are none of anybody's.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let (header, None) = (headers.next()?, headers.next()) else { return None };
+    let (scheme, token) = header.to_str().ok()?.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !matches!(token, "" | "null" | "undefined")).then_some(token)
 }

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
 
 /// What must be true before this process takes traffic; shared by all roles in it. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,19 @@ impl Readiness {
 }
 
 /// The three routes. `ready` is 503 with what is missing; `live` says that the process turns; `/health` is `{"status":"healthy","service":…,"version":…}`.
-pub fn router(_service: &'static str, _readiness: Readiness) -> Router {
-    todo!()
+pub fn router(service: &'static str, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/health/live", get(async || Json(json!({"status": "live"}))))
+        .route("/health/ready", get(async move || ready(&readiness)))
+        .route("/health", get(async move || Json(json!({"status": "healthy", "service": service, "version": env!("CARGO_PKG_VERSION")}))))
+}
+
+/// Not a problem document: orchestrators and people read the list.
+fn ready(readiness: &Readiness) -> Response {
+    let missing = readiness.missing();
+    if missing.is_empty() {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(json!({"status": "not ready", "missing": missing}))).into_response()
+    }
 }

@@ -1,14 +1,24 @@
 //! The edge: what every route has in common.
+//!
+//! * [`routes`] what is wrapped around a router · [`serve`] sockets and their end · [`detached`] commands that outlive their client
+//! * [`Valid`], [`Id`], [`IdempotencyKey`], [`RequestContext`] what arrives · [`Problem`], [`Written`] what is answered
+//! * [`health`] whether the process is well
 
 mod body;
+mod connection;
 mod context;
+mod edge;
 pub mod health;
 mod idempotency;
+mod json;
 mod problem;
 mod serve;
+mod written;
 
-pub use body::{Id, Valid, Validate, Violations};
+pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
 pub use context::{RequestContext, request_context};
+pub use edge::routes;
 pub use idempotency::IdempotencyKey;
 pub use problem::{Problem, Violation};
-pub use serve::{detached, routes, serve};
+pub use serve::{detached, serve};
+pub use written::Written;

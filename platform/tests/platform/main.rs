@@ -1,10 +1,15 @@
 //! What needs real servers.
 //! The seams of the platform, against real servers.
+//! The platform's promises, against real servers.
 
+mod auth;
 mod config;
 mod databases;
+mod http;
 mod marks;
 mod own_redis;
 mod private;
 mod redis;
 mod vault;
+
+#![expect(clippy::unwrap_used, reason = "tests")]

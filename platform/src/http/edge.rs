@@ -1,0 +1,146 @@
+//! What is wrapped around every route.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::{Instrument, Span};
+
+use super::body::{self, BODY_LIMIT};
+use super::context::request_context;
+use super::{Problem, RequestContext};
+use crate::fresh::Behind;
+
+/// How a path that no route matches is called in metrics and logs: a client's own words are unbounded, and may be secret.
+const UNMATCHED: &str = "unmatched";
+
+/// Wraps what all routes have in common: request id and context, span, metrics by route and status, panics as 500, body limit (1 MiB), problems with their
+/// `request_id`, 404 / 405 / 413 as problem documents, security headers.
+pub fn routes(router: Router) -> Router {
+    // Unknown paths and methods have to come through the layer as well.
+    router
+        .fallback(async || Problem::not_found("not_found", "There is nothing here"))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(edge))
+}
+
+async fn edge(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let context = request_context(&parts);
+    let method = method_label(&parts.method);
+    let route = parts.extensions.get::<MatchedPath>().map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let preflight = parts.method == Method::OPTIONS;
+    let behind = Behind::default();
+    parts.extensions.insert(context.clone());
+    parts.extensions.insert(behind.clone());
+    let span = tracing::info_span!("request", method, route, correlation_id = context.request_id, actor.id = tracing::field::Empty);
+    let answer = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind().instrument(span.clone()).await;
+    let mut response = span.in_scope(|| {
+        answer.unwrap_or_else(|_| {
+            // What it said may hold somebody's data: the place is in the panic hook's line.
+            tracing::error!("a handler panicked");
+            Problem::internal().into_response()
+        })
+    });
+    if preflight && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.body_mut() = axum::body::Body::empty();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let mut response = rendered(response, &context);
+    add_headers(response.headers_mut(), &context, &behind);
+    observe(&span, method, route, response.status(), began);
+    response
+}
+
+/// Every error as a problem document with the request's id, also those that extractors and the router made themselves.
+fn rendered(mut response: Response, context: &RequestContext) -> Response {
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if (status.is_client_error() || status.is_server_error()) && !speaks_for_itself(&response) => of_status(status),
+        None => return response,
+    };
+    let mut document = problem.document(&context.request_id);
+    for (name, value) in response.headers() {
+        let described_body = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name);
+        if !described_body && !document.headers().contains_key(name) {
+            document.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    document
+}
+
+fn speaks_for_itself(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"))
+}
+
+fn of_status(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::not_found("not_found", "There is nothing here"),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method_not_allowed", "This is done with another method"),
+        StatusCode::PAYLOAD_TOO_LARGE => body::too_large(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(status, "unsupported_media_type", "The body has the wrong content type"),
+        // Of axum's own extractors, for a query or path that cannot be read.
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request cannot be read")
+        }
+        status if status.is_client_error() => Problem::new(status, "refused", status.canonical_reason().unwrap_or("Refused")),
+        StatusCode::SERVICE_UNAVAILABLE => Problem::unavailable("unavailable", "Not available at the moment"),
+        _ => Problem::internal(),
+    }
+}
+
+fn add_headers(headers: &mut HeaderMap, context: &RequestContext, behind: &Behind) {
+    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    if behind.is_set() {
+        headers.insert(HeaderName::from_static("x-projection-behind"), HeaderValue::from_static("true"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A route that knows better says so itself.
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Methods are the client's own words, too.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn observe(span: &Span, method: &'static str, route: String, status: StatusCode, began: Instant) {
+    let duration = began.elapsed();
+    span.in_scope(|| {
+        let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
+        if route.starts_with("/health") {
+            tracing::debug!(status, duration_ms, "answered");
+        } else {
+            tracing::info!(status, duration_ms, "answered");
+        }
+    });
+    metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method, "status" => status.as_str().to_owned())
+        .increment(1);
+    metrics::histogram!("http_request_seconds", "route" => route).record(duration.as_secs_f64());
+}
