@@ -1,1 +1,33 @@
+//! Reads: one file per query, route and SQL side by side.
+//!
+//! A query's pool comes out of [`platform::fresh::Fresh`] and nowhere else, so none can read a model that it has not waited for.
+#![warn(missing_docs)]
 
+mod conversation;
+mod database;
+mod keyset;
+mod pending;
+mod streaming;
+#[cfg(test)]
+mod testing;
+mod user;
+
+use axum::Router;
+use axum::extract::FromRef;
+use platform::auth::Tokens;
+use platform::fresh::Freshness;
+
+/// What queries need: whom to believe, and how fresh a read model is.
+#[derive(Debug, Clone, FromRef)]
+pub struct Reads {
+    /// Verifies callers.
+    pub tokens: Tokens,
+    /// Waits for read models, and holds their pools.
+    pub freshness: Freshness,
+}
+
+/// Every query, below `/api/v1`.
+pub fn router(state: Reads) -> Router {
+    let routes = Router::new().merge(conversation::routes()).merge(pending::routes()).merge(user::routes());
+    Router::new().nest("/api/v1", routes).with_state(state)
+}

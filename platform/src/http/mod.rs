@@ -6,19 +6,24 @@
 
 mod body;
 mod connection;
+mod consistency;
 mod context;
 mod edge;
 pub mod health;
 mod idempotency;
 mod json;
+mod params;
 mod problem;
 mod serve;
 mod written;
 
 pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
+pub use body::{Id, Valid, Validate, Violations};
+pub use consistency::CONSISTENCY_TOKEN;
 pub use context::{RequestContext, request_context};
 pub use edge::routes;
 pub use idempotency::IdempotencyKey;
+pub use params::Params;
 pub use problem::{Problem, Violation};
 pub use serve::{detached, serve};
 pub use written::Written;

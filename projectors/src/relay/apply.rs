@@ -1,0 +1,73 @@
+//! Rows of a folded batch: one statement per kind.
+
+use std::collections::{HashMap, HashSet};
+
+use platform::log::ProjectionTx;
+use schemas::MessageId;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Row;
+
+/// Queues messages; one that waits already is left as it is.
+pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<MessageId, Row>) -> Result<(), sqlx::Error> {
+    let n = waiting.len();
+    let (mut ids, mut recipients, mut senders) =
+        (Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n));
+    let (mut times, mut positions, mut expiries) =
+        (Vec::<OffsetDateTime>::with_capacity(n), Vec::<i64>::with_capacity(n), Vec::<OffsetDateTime>::with_capacity(n));
+    let (mut contents, mut keys) = (Vec::<&str>::with_capacity(n), Vec::<&str>::with_capacity(n));
+    let (mut versions, mut ciphers, mut kdfs, mut signatures) = (
+        Vec::<&str>::with_capacity(n),
+        Vec::<&str>::with_capacity(n),
+        Vec::<&str>::with_capacity(n),
+        Vec::<Option<String>>::with_capacity(n),
+    );
+    for row in waiting.values() {
+        let sent = &row.sent;
+        ids.push(sent.message_id.0);
+        recipients.push(sent.recipient_id.0);
+        senders.push(sent.sender_id.0);
+        times.push(row.recorded_at.into());
+        positions.push(row.position);
+        expiries.push(row.expires_at.into());
+        contents.push(&sent.encrypted_content);
+        keys.push(&sent.encrypted_session_key);
+        versions.push(&sent.crypto_version);
+        ciphers.push(&sent.encryption_algorithm);
+        kdfs.push(&sent.kdf_algorithm);
+        signatures.push(sent.signatures.as_ref().map(ToString::to_string));
+    }
+    sqlx::query!(
+        r#"INSERT INTO relay_pending
+             (message_id, recipient_id, sender_id, recorded_at, position, expires_at, encrypted_content, encrypted_session_key,
+              crypto_version, encryption_algorithm, kdf_algorithm, signatures)
+           SELECT id, recipient, sender, at, place, expiry, content, key, version, cipher, kdf, signatures::json
+             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[], $6::timestamptz[], $7::text[], $8::text[],
+                         $9::text[], $10::text[], $11::text[], $12::text[])
+               AS new(id, recipient, sender, at, place, expiry, content, key, version, cipher, kdf, signatures)
+           ON CONFLICT (message_id) DO NOTHING"#,
+        &ids,
+        &recipients,
+        &senders,
+        &times,
+        &positions,
+        &expiries,
+        &contents as &[&str],
+        &keys as &[&str],
+        &versions as &[&str],
+        &ciphers as &[&str],
+        &kdfs as &[&str],
+        &signatures as &[Option<String>],
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes acknowledged messages out of the queue; those that are not in it (expired and cleaned up, or acknowledged before) are no matter.
+pub(super) async fn remove_acknowledged(tx: &mut ProjectionTx<'_>, acknowledged: &HashSet<MessageId>) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = acknowledged.iter().map(|id| id.0).collect();
+    sqlx::query!("DELETE FROM relay_pending WHERE message_id = ANY($1::uuid[])", &ids).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What has not been acknowledged yet: the truth of the offline queue.
+//!
+//! A row from `message.sent` (unless it has no `expires_at`: such a message never waits), gone with `message.delivered`.
+//! Why an acknowledged message never comes back stands in `docs/decisions/0011-acknowledged-stays-acknowledged.md`.
+
+mod apply;
+
+use std::collections::{HashMap, HashSet};
+
+use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
+use schemas::messages::{MessageEvent, MessageSent, MessagesEvent, ReceiptEvent};
+use schemas::read_models;
+use schemas::{MessageId, Timestamp};
+
+/// The projection behind `GET /relay/pending`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Relay;
+
+/// A message that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// What was sent.
+    pub sent: MessageSent,
+    /// Its place in the ledger.
+    pub position: i64,
+    /// When it was sent.
+    pub recorded_at: Timestamp,
+    /// Until when it waits.
+    pub expires_at: Timestamp,
+}
+
+/// A batch, folded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fold {
+    /// What begins to wait and still does at the end of the batch.
+    pub waiting: HashMap<MessageId, Row>,
+    /// What was acknowledged in it, wherever it was sent.
+    pub acknowledged: HashSet<MessageId>,
+}
+
+impl Fold {
+    /// Folds events in their order; an acknowledgement wins over its message wherever it stands.
+    ///
+    /// # Errors
+    /// [`ApplyError::Event`] for one that cannot be read.
+    pub fn of(batch: Batch<'_>) -> Result<Self, ApplyError> {
+        let mut fold = Self::default();
+        for event in batch {
+            match MessagesEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))? {
+                MessagesEvent::Message(MessageEvent::Sent(sent)) => fold.send(sent, event.position, event.recorded_at),
+                MessagesEvent::Receipt(ReceiptEvent::Delivered(receipt)) => {
+                    fold.waiting.remove(&receipt.message_id);
+                    fold.acknowledged.insert(receipt.message_id);
+                }
+            }
+        }
+        Ok(fold)
+    }
+
+    fn send(&mut self, sent: MessageSent, position: i64, recorded_at: Timestamp) {
+        // Compared with the message's own time, not with the clock, so that a rebuild gives the same rows.
+        let Some(expires_at) = sent.expires_at.filter(|expires_at| *expires_at > recorded_at) else { return };
+        if !self.acknowledged.contains(&sent.message_id) {
+            self.waiting.insert(sent.message_id, Row { sent, position, recorded_at, expires_at });
+        }
+    }
+}
+
+impl Projection for Relay {
+    type Model = read_models::Relay;
+    type Folded = Fold;
+
+    const BUILD: i32 = 1;
+    const SCHEMA: &'static str = include_str!("schema.sql");
+
+    async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
+        Fold::of(batch)
+    }
+
+    async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
+        if !fold.waiting.is_empty() {
+            apply::insert_waiting(tx, &fold.waiting).await?;
+        }
+        if !fold.acknowledged.is_empty() {
+            apply::remove_acknowledged(tx, &fold.acknowledged).await?;
+        }
+        Ok(())
+    }
+}

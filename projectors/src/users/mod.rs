@@ -1,0 +1,109 @@
+//! Who people are, for everybody who asks.
+//!
+//! From `account.registered`. Its personal fields are opened here, while folding and outside any transaction; what was
+//! erased opens as nothing and stays empty, so a rebuild after an erasure gives the same rows.
+
+mod apply;
+
+use std::collections::BTreeMap;
+
+use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
+use platform::vault::Vault;
+use schemas::auth::{AccountEvent, AccountRegistered, Role};
+use schemas::read_models;
+use schemas::{Event, Personal, Recorded, StillSealed, Timestamp, UserId};
+use uuid::Uuid;
+
+/// The projection behind `GET /users/{id}`.
+#[derive(Debug, Clone)]
+pub struct Users {
+    vault: Vault,
+}
+
+/// A user as readers see them. `Debug` is left out on purpose: this is personal data in the clear.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "personal data in the clear must not reach a log line")]
+pub struct Row {
+    /// As typed.
+    pub email: Option<String>,
+    /// As typed; absent only when erased.
+    pub username: Option<String>,
+    /// As typed.
+    pub full_name: Option<String>,
+    /// base64, as the client sent it: the newest.
+    pub public_key: Option<String>,
+    /// What they may do.
+    pub role: Role,
+    /// When they registered.
+    pub created_at: Timestamp,
+}
+
+/// Who registered in a batch.
+pub type Fold = BTreeMap<UserId, Row>;
+
+impl Users {
+    /// A projection that opens seals with this vault.
+    #[must_use]
+    pub fn new(vault: Vault) -> Self {
+        Self { vault }
+    }
+}
+
+fn reveal(event: &Recorded, field: Option<&Personal>) -> Result<Option<String>, ApplyError> {
+    let opened = field.map(Personal::reveal).transpose().map_err(|error: StillSealed| ApplyError::Event {
+        event_id: event.event_id,
+        position: event.position,
+        reason: error.to_string(),
+    })?;
+    Ok(opened.flatten().map(str::to_owned))
+}
+
+fn row(event: &Recorded, account: &mut AccountRegistered) -> Result<Row, ApplyError> {
+    Ok(Row {
+        email: reveal(event, account.email.as_ref())?,
+        username: reveal(event, Some(&account.username))?,
+        full_name: reveal(event, account.full_name.as_ref())?,
+        public_key: account.public_keys.pop().map(|key| key.key_data),
+        role: account.role,
+        created_at: event.recorded_at,
+    })
+}
+
+impl Projection for Users {
+    type Model = read_models::Users;
+    type Folded = Fold;
+
+    const BUILD: i32 = 1;
+    const SCHEMA: &'static str = include_str!("schema.sql");
+
+    async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
+        let mut accounts = Vec::new();
+        let mut subjects: Vec<Uuid> = Vec::new();
+        // Sessions stand in the same topic; what is sealed in them is nobody's business here.
+        for event in batch.iter().filter(|event| event.aggregate_type == AccountEvent::AGGREGATE) {
+            let mut account = AccountEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))?;
+            account.personal(&mut |_, field| subjects.push(field.subject()));
+            accounts.push((event, account));
+        }
+        let Some((first, _)) = accounts.first() else { return Ok(Fold::new()) };
+        subjects.sort_unstable();
+        subjects.dedup();
+        self.vault.prefetch(&subjects).await.map_err(|error| ApplyError::vault(first, error))?;
+
+        let mut fold = Fold::new();
+        for (event, mut account) in accounts {
+            self.vault.unseal(event.event_id, &mut account).await.map_err(|error| ApplyError::vault(event, error))?;
+            match &mut account {
+                AccountEvent::Registered(account) => fold.insert(account.user_id, row(event, account)?),
+            };
+        }
+        Ok(fold)
+    }
+
+    async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
+        if !fold.is_empty() {
+            apply::insert(tx, fold).await?;
+        }
+        Ok(())
+    }
+}
