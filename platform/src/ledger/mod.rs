@@ -4,13 +4,20 @@
 //! * [`Feed`] its events in order, for whoever follows · [`publisher`] the copy to Kafka
 
 mod append;
+mod batch;
+mod connection;
 mod feed;
 mod handle;
+mod prepare;
 pub mod publisher;
+mod queue;
+mod sqlstate;
 mod unit;
 mod writer;
 
-pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, Stored};
+pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, NotStorable, Stored};
+pub use connection::lookup_options;
 pub use feed::{Feed, Page};
 pub use handle::{Ledger, LedgerConfig};
 pub use unit::{Actor, Committed, Context, ExecuteError, Unit};
+pub use writer::Writer;
