@@ -21,6 +21,11 @@ pub(super) fn schema(topic: Topic) -> String {
     format!("{}_ledger", topic.service())
 }
 
+/// Names a ledger's locks in its database: (lane, 0) is the lane itself, (lane, writer) a writer's, (lane, -1) housekeeping's.
+pub(super) fn lane(topic: Topic) -> i32 {
+    schemas::key_hash(&schema(topic))
+}
+
 /// Options for connections that look things up in a ledger: its schema is their search path.
 ///
 /// # Errors
@@ -48,7 +53,6 @@ pub(super) struct Fenced {
 #[derive(Debug)]
 pub(super) struct Connector {
     options: PgConnectOptions,
-    /// Names the lane in the database, and with it the locks of its writers: (lane, 0) is the lane itself, (lane, writer) a writer's.
     pub lane: i32,
     writer: i32,
     /// Backends of this writer that may not be gone yet.
@@ -72,7 +76,7 @@ impl Connector {
             .application_name(&format!("postrider-writer-{}", schema(topic)));
         // Of a UUIDv7's 74 random bits: no two writers on one server share 31 of them, and if they did, the second would wait at its start.
         let writer = i32::from_be_bytes(last_bytes(Uuid::now_v7())) & i32::MAX;
-        Ok(Self { options, lane: schemas::key_hash(&schema(topic)), writer: writer.max(1), suspects: Vec::new() })
+        Ok(Self { options, lane: lane(topic), writer: writer.max(1), suspects: Vec::new() })
     }
 
     /// Connects, terminates every older backend of this writer, and takes the writer's lock: whoever has it knows that no older backend can still commit.

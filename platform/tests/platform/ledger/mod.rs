@@ -4,5 +4,7 @@ mod batching;
 mod fixture;
 mod idempotency;
 mod refusals;
+mod tally;
 mod two_writers;
+mod units;
 mod unknown;
