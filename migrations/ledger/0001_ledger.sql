@@ -74,7 +74,7 @@ CREATE SEQUENCE ledger_clock;
 --       enable_seqscan = off, jit = off        -- a plan cached while a table was empty and vacuumed reads it whole: 800/s instead of 33,000/s.
 --                                                 jit, because seq scan's penalty cost would start the compiler
 --       lock_timeout, idle_in_transaction_session_timeout, client_connection_check_interval = '1s'
---     and a session lock `pg_advisory_lock(918, writer)`: having it proves that no older
+--     and a session lock `pg_advisory_lock(service, writer)`, writer <> 0: having it proves that no older
 --     backend of this writer can still commit.
 --   * SELECT outcome, pos, times, detail FROM append_batch(...) in autocommit: one round trip, one row.
 --   * Batches: what is queued, at most 1000 appends and 4 MiB. Events of one append follow each other; so do those of one stream in it.
@@ -86,7 +86,7 @@ CREATE SEQUENCE ledger_clock;
 -- Answers: outcome[a]  0 stored now | 1 was stored already (resubmitted) | 2 duplicate key | 3 conflict | 4 reserved by another owner
 --          pos[e], times[e]  position and time per event, NULL position where refused
 --          detail  NULL when nobody was refused, else {"<append, from 1>": what is there}:
---            2 {digest, status, event_ids}   3 {type, stream, expected, head, event_id at the wanted sequence}   4 {kind, key, owner}
+--            2 {digest, status, event_ids, positions}   3 {type, stream, expected, head, event_id at the wanted sequence}   4 {kind, key, owner}
 --            or {"by": i}: append i of this very batch came first (the writer knows what that one carried)
 
 CREATE FUNCTION append_batch(
@@ -111,6 +111,7 @@ DECLARE
   crowded bool;
   taken text[] := '{}';  taken_by text[] := '{}';  taken_in int[] := '{}';
   fresh bigint[];
+  kept constant interval := '24 hours';   -- an older record is as good as none: replaced here, removed by housekeeping
   r record;  i int;  k int;  c int;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -136,7 +137,7 @@ BEGIN
       SELECT array_agg(position) INTO pos FROM ins;
       IF a_key IS NOT NULL THEN
         INSERT INTO command_results
-          SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], ARRAY[e_id[j]], now_t FROM generate_series(1, n) j WHERE a_key[j] IS NOT NULL;
+          SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], ARRAY[e_id[j]], ARRAY[pos[j]], now_t FROM generate_series(1, n) j WHERE a_key[j] IS NOT NULL;
       END IF;
       IF f > 0 THEN
         INSERT INTO reservations SELECT f_kind[j], f_key[j], f_owner[j], f_expires[j] FROM generate_series(1, f) j;
@@ -159,9 +160,9 @@ BEGIN
   ) x;
   IF a_key IS NOT NULL THEN
     FOR r IN
-      SELECT j AS a, 2 AS code, jsonb_build_object('digest', encode(h.digest, 'hex'), 'status', h.status, 'event_ids', h.event_ids) AS d
+      SELECT j AS a, 2 AS code, jsonb_build_object('digest', encode(h.digest, 'hex'), 'status', h.status, 'event_ids', h.event_ids, 'positions', h.positions) AS d
         FROM generate_series(1, n) j
-        CROSS JOIN LATERAL (SELECT * FROM command_results WHERE actor = a_actor[j] AND command_key = a_key[j] LIMIT 1) h
+        CROSS JOIN LATERAL (SELECT * FROM command_results WHERE actor = a_actor[j] AND command_key = a_key[j] AND recorded_at > now_t - kept LIMIT 1) h
     LOOP
       bad := bad || r.a; bad_code := bad_code || r.code; bad_detail := bad_detail || r.d;
     END LOOP;
@@ -206,7 +207,7 @@ BEGIN
     -- an append without events is recognised by its own record
     FOR r IN
       SELECT j AS a FROM generate_series(1, n) j
-        CROSS JOIN LATERAL (SELECT * FROM command_results WHERE actor = a_actor[j] AND command_key = a_key[j] AND digest = a_digest[j] AND event_ids = '{}' LIMIT 1) h
+        CROSS JOIN LATERAL (SELECT * FROM command_results WHERE actor = a_actor[j] AND command_key = a_key[j] AND digest = a_digest[j] AND event_ids = '{}' AND recorded_at > now_t - kept LIMIT 1) h
         WHERE outcome[j] = 2 AND NOT j = ANY(e_append)
     LOOP
       outcome[r.a] := 1; detail := detail - r.a::text;
@@ -258,18 +259,23 @@ BEGIN
     END LOOP;
   END IF;
 
+  -- A record that is still there has lapsed: whoever met a younger one was refused above.
   IF a_key IS NULL THEN
     NULL;
   ELSIF m = n AND NOT EXISTS (SELECT FROM generate_series(1, m) j WHERE e_append[j] <> j) THEN   -- one event each: the common send
-    INSERT INTO command_results
-      SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], ARRAY[e_id[j]], now_t FROM generate_series(1, n) j
-        WHERE a_key[j] IS NOT NULL AND outcome[j] = 0;
+    INSERT INTO command_results AS t
+      SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], ARRAY[e_id[j]], ARRAY[pos[j]], now_t FROM generate_series(1, n) j
+        WHERE a_key[j] IS NOT NULL AND outcome[j] = 0
+      ON CONFLICT (actor, command_key) DO UPDATE
+        SET digest = excluded.digest, status = excluded.status, event_ids = excluded.event_ids, positions = excluded.positions, recorded_at = excluded.recorded_at;
   ELSE
-    INSERT INTO command_results
-      SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], coalesce(x.ids, '{}'), now_t
+    INSERT INTO command_results AS t
+      SELECT a_actor[j], a_key[j], a_digest[j], a_status[j], coalesce(x.ids, '{}'), coalesce(x.ps, '{}'), now_t
         FROM generate_series(1, n) j
-        LEFT JOIN (SELECT e_append[g] AS a, array_agg(e_id[g] ORDER BY g) AS ids FROM generate_series(1, m) g GROUP BY 1) x ON x.a = j
-        WHERE a_key[j] IS NOT NULL AND outcome[j] = 0;
+        LEFT JOIN (SELECT e_append[g] AS a, array_agg(e_id[g] ORDER BY g) AS ids, array_agg(pos[g] ORDER BY g) AS ps FROM generate_series(1, m) g GROUP BY 1) x ON x.a = j
+        WHERE a_key[j] IS NOT NULL AND outcome[j] = 0
+      ON CONFLICT (actor, command_key) DO UPDATE
+        SET digest = excluded.digest, status = excluded.status, event_ids = excluded.event_ids, positions = excluded.positions, recorded_at = excluded.recorded_at;
   END IF;
 
   IF f > 0 THEN

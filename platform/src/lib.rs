@@ -5,12 +5,13 @@
 //! * [`postgres`] connections, databases, roles, migrations · [`redis`] the one way to Redis · [`private`] servers of our own
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
-//! * [`clock`] time · [`shutdown`] the end
+//! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod fresh;
 pub mod http;
 pub mod ledger;

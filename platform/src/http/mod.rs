@@ -18,7 +18,6 @@ mod serve;
 mod written;
 
 pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
-pub use body::{Id, Valid, Validate, Violations};
 pub use consistency::CONSISTENCY_TOKEN;
 pub use context::{RequestContext, request_context};
 pub use edge::routes;

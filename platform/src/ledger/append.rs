@@ -116,8 +116,34 @@ pub struct Stored {
     pub at: Timestamp,
 }
 
-/// Why an append was not stored. All but the last two are certain: nothing was written.
-#[derive(Debug, thiserror::Error)]
+/// What is wrong with data that no ledger can hold. Never quotes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotStorable {
+    /// An event above 900 KiB, as encoded.
+    #[error("an event of {bytes} bytes is too large")]
+    TooLarge {
+        /// Of the encoded payload.
+        bytes: usize,
+    },
+    /// U+0000, which Postgres takes into `json` and cannot give back as text.
+    #[error("text with U+0000")]
+    Nul,
+    /// Half of a surrogate pair.
+    #[error("text with a lone surrogate")]
+    LoneSurrogate,
+    /// Events of a stream that do not follow each other: a mistake of the caller.
+    #[error("events of one stream that do not follow each other")]
+    Disorder,
+    /// The payload could not be encoded: a mistake of the caller.
+    #[error("a payload that cannot be encoded: {0}")]
+    Encoding(String),
+    /// The database refuses it, with this SQLSTATE.
+    #[error("the database refuses it ({0})")]
+    Refused(String),
+}
+
+/// Why an append was not stored. All but the last are certain: nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// This command was carried out before.
     #[error("this command was carried out before")]
@@ -150,9 +176,9 @@ pub enum AppendError {
         owner: String,
     },
     /// The data cannot be stored (too large, not representable).
-    #[error("the event cannot be stored: {0}")]
-    Rejected(String),
-    /// Certain: nothing was written, because the ledger could not be reached or has no room. 503.
+    #[error("the append cannot be stored: {0}")]
+    Rejected(NotStorable),
+    /// Certain like the others: nothing was written, because the ledger could not be reached or has no room. 503.
     #[error("the ledger is not available")]
     Unavailable,
     /// It was submitted and no answer came in time; it may still be stored. 503 `outcome_unknown`; a repeat finds out.

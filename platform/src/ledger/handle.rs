@@ -1,17 +1,38 @@
 //! The handle that commands hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::{Recorded, Topic};
+use schemas::Topic;
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Append, AppendError, Feed, Stored, Unit, unit::Context};
+use super::connection::schema;
+use super::{Append, AppendError, Feed, LedgerMeta, Stored, Unit, Writer, unit::Context};
+use crate::config::StartError;
 use crate::marks::Marks;
+use crate::postgres::must_be_durable;
+use crate::redis::Redis;
+use crate::shutdown::Shutdown;
 use crate::vault::Vault;
 
 /// A service's ledger. Clones share one writer.
+///
+/// What it answers without writing stands in `lookups`, beside its SQL.
 #[derive(Clone, Debug)]
-pub struct Ledger {}
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    writer: Writer,
+    topic: Topic,
+    pool: PgPool,
+    feed: Feed,
+    vault: Option<Vault>,
+    marks: Option<Marks>,
+}
 
 /// How to open a ledger.
 #[derive(Debug, Clone)]
@@ -20,8 +41,10 @@ pub struct LedgerConfig {
     pub url: String,
     /// Whose ledger.
     pub topic: Topic,
-    /// Connections for look-ups.
-    pub pool: sqlx::PgPool,
+    /// Connections for look-ups, made with [`super::lookup_options`]: the ledger's schema is their search path.
+    pub pool: PgPool,
+    /// Through which writers of other processes wake the feed.
+    pub redis: Option<Redis>,
     /// How long an append may take. 5 s.
     pub deadline: Duration,
 }
@@ -31,14 +54,28 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database cannot be reached or is not safe.
-    pub async fn open(
-        _config: LedgerConfig,
-        _vault: Vault,
-        _marks: Marks,
-        _shutdown: crate::shutdown::Shutdown,
-    ) -> Result<Self, crate::config::StartError> {
-        todo!()
+    pub async fn open(config: LedgerConfig, vault: Vault, marks: Marks, shutdown: Shutdown) -> Result<Self, StartError> {
+        Self::start(config, Some(vault), Some(marks), &shutdown).await
     }
+
+    /// A ledger that seals nothing, refuses what would need it, and leaves no marks: for tools whose events no reader waits for.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn bare(config: LedgerConfig, shutdown: Shutdown) -> Result<Self, StartError> {
+        Self::start(config, None, None, &shutdown).await
+    }
+
+    async fn start(config: LedgerConfig, vault: Option<Vault>, marks: Option<Marks>, shutdown: &Shutdown) -> Result<Self, StartError> {
+        let LedgerConfig { url, topic, pool, redis, deadline } = config;
+        must_be_durable(&pool).await?;
+        let unreadable = |error| StartError::because(format!("the ledger `{}` cannot be read", schema(topic)), error);
+        let feed = Feed::open(pool.clone(), topic, redis.as_ref(), shutdown).await.map_err(unreadable)?;
+        let waking = feed.clone();
+        let writer = Writer::start(&url, topic, deadline, shutdown, move || waking.wake()).await?;
+        Ok(Self { inner: Arc::new(Inner { writer, topic, pool, feed, vault, marks }) })
+    }
+
     /// Stores an append: durable when it returns, all or nothing, in the order of commit. One [`Stored`] per event.
     ///
     /// # Errors
@@ -46,69 +83,56 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Dropping the future does not take the append back.
-    pub async fn append(&self, _append: Append) -> Result<Vec<Stored>, AppendError> {
-        todo!()
+    pub async fn append(&self, append: Append) -> Result<Vec<Stored>, AppendError> {
+        self.inner.writer.append(append).await
     }
-    /// All events of a stream, oldest first.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn load(&self, _aggregate_type: &str, _aggregate_id: &str) -> Result<Vec<Recorded>, AppendError> {
-        todo!()
-    }
-    /// The first event of a stream, by primary key.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn first(&self, _aggregate_type: &str, _aggregate_id: &str) -> Result<Option<Recorded>, AppendError> {
-        todo!()
-    }
-    /// Events at these positions, in this order.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn at(&self, _positions: &[i64]) -> Result<Vec<Recorded>, AppendError> {
-        todo!()
-    }
-    /// Who holds a name.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn owner_of(&self, _kind: &str, _key: &str) -> Result<Option<String>, AppendError> {
-        todo!()
-    }
-    /// A command-side secret that has not lapsed.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn secret(&self, _kind: &str, _key: &str) -> Result<Option<Vec<u8>>, AppendError> {
-        todo!()
-    }
-    /// All unlapsed secrets of a kind: key and end.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]
-    pub async fn secrets_of(&self, _kind: &str) -> Result<Vec<(String, Option<schemas::Timestamp>)>, AppendError> {
-        todo!()
-    }
+
     /// Begins a command.
     #[must_use]
-    pub fn unit(&self, _context: Context) -> Unit {
-        todo!()
+    pub fn unit(&self, context: Context) -> Unit {
+        Unit::new(self.clone(), context)
     }
+
     /// Its events in order, for sources and the publisher.
     #[must_use]
     pub fn feed(&self) -> &Feed {
-        todo!()
+        &self.inner.feed
     }
+
     /// Its vault.
+    ///
+    /// # Panics
+    /// When it is a [`Ledger::bare`] one.
     #[must_use]
     pub fn vault(&self) -> &Vault {
-        todo!()
+        self.inner.vault.as_ref().expect("a bare ledger is not asked for its vault")
     }
+
     /// The ledger's life.
     #[must_use]
     pub fn incarnation(&self) -> Uuid {
-        todo!()
+        self.meta().incarnation
+    }
+
+    /// Whose ledger.
+    #[must_use]
+    pub fn topic(&self) -> Topic {
+        self.inner.topic
+    }
+
+    pub(super) fn meta(&self) -> LedgerMeta {
+        self.inner.feed.meta()
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    pub(super) fn vault_if_any(&self) -> Option<&Vault> {
+        self.inner.vault.as_ref()
+    }
+
+    pub(super) fn marks(&self) -> Option<&Marks> {
+        self.inner.marks.as_ref()
     }
 }

@@ -1,16 +1,30 @@
 //! The ledger: where a command becomes durable, and where events come from.
 //!
-//! * [`append`](Append) what is written at once · [`Ledger`] the group-commit writer and the look-ups · [`Unit`] aggregates run on it
+//! * [`Append`] what is written at once · [`Ledger`] the handle that commands hold · [`Unit`] aggregates run on it, [`Committed`] what came of it
+//! * [`Writer`] group commit: `prepare` checks, `queue` bounds, `batch` submits, `connection` fences, `sqlstate` judges
 //! * [`Feed`] its events in order, for whoever follows · [`publisher`] the copy to Kafka
 
 mod append;
+mod batch;
+mod committed;
+mod connection;
+mod decide;
 mod feed;
 mod handle;
+mod housekeeping;
+mod lookups;
+mod prepare;
+mod problem;
 pub mod publisher;
+mod queue;
+mod sqlstate;
 mod unit;
 mod writer;
 
-pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, Stored};
-pub use feed::{Feed, Page};
+pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, NotStorable, Stored};
+pub use committed::{CommitError, Committed, ExecuteError};
+pub use connection::lookup_options;
+pub use feed::{Feed, LedgerMeta, Page};
 pub use handle::{Ledger, LedgerConfig};
-pub use unit::{Actor, CommitError, Committed, Context, ExecuteError, Unit};
+pub use unit::{Actor, Context, Minted, Unit};
+pub use writer::Writer;

@@ -1,11 +1,13 @@
 //! What needs real servers.
 //! The seams of the platform, against real servers.
 //! The platform's promises, against real servers.
+//! Against real servers.
 
 mod auth;
 mod config;
 mod databases;
 mod http;
+mod ledger;
 mod marks;
 mod own_redis;
 mod private;

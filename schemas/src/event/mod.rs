@@ -1,6 +1,7 @@
 //! How an event type is declared, written and read.
 
 mod macros;
+mod names;
 pub(crate) use macros::events;
 
 use cqrs_es::DomainEvent;

@@ -1,0 +1,182 @@
+//! What commands ask a ledger before they decide.
+
+use std::time::Duration;
+
+use schemas::{Metadata, Recorded, Timestamp};
+use serde_json::value::RawValue;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{AppendError, CommandRecord, Ledger};
+
+/// How long a look-up may take.
+const BOUND: Duration = Duration::from_secs(3);
+
+/// What an idempotency record says of the command that left it.
+pub(super) struct Answered {
+    pub digest: Vec<u8>,
+    pub positions: Vec<i64>,
+}
+
+struct Row {
+    position: i64,
+    aggregate_type: String,
+    aggregate_id: String,
+    sequence: i64,
+    event_type: String,
+    event_version: String,
+    payload: Json<Box<RawValue>>,
+    metadata: Json<Box<RawValue>>,
+    partition_key: String,
+    key_hash: i32,
+    event_id: Uuid,
+    recorded_at: OffsetDateTime,
+}
+
+impl Ledger {
+    /// All events of a stream, oldest first.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn load(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Vec<Recorded>, AppendError> {
+        let stream = sqlx::query_as!(
+            Row,
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload: Json<Box<RawValue>>",
+                      metadata AS "metadata: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence"#,
+            aggregate_type,
+            aggregate_id,
+        );
+        let rows = bounded(stream.fetch_all(self.pool())).await?;
+        Ok(rows.into_iter().map(|row| self.recorded(row)).collect())
+    }
+
+    /// The first event of a stream, by primary key.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn first(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Option<Recorded>, AppendError> {
+        let first = sqlx::query_as!(
+            Row,
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload: Json<Box<RawValue>>",
+                      metadata AS "metadata: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1"#,
+            aggregate_type,
+            aggregate_id,
+        );
+        let row = bounded(first.fetch_optional(self.pool())).await?;
+        Ok(row.map(|row| self.recorded(row)))
+    }
+
+    /// Events at these positions, in this order.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn at(&self, positions: &[i64]) -> Result<Vec<Recorded>, AppendError> {
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let events = sqlx::query_as!(
+            Row,
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload: Json<Box<RawValue>>",
+                      metadata AS "metadata: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM events WHERE position = ANY ($1) ORDER BY array_position($1, position)"#,
+            positions,
+        );
+        let rows = bounded(events.fetch_all(self.pool())).await?;
+        Ok(rows.into_iter().map(|row| self.recorded(row)).collect())
+    }
+
+    /// Who holds a name.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn owner_of(&self, kind: &str, key: &str) -> Result<Option<String>, AppendError> {
+        let owner = sqlx::query_scalar!(
+            "SELECT owner FROM reservations WHERE kind = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > clock_timestamp())",
+            kind,
+            key,
+        );
+        bounded(owner.fetch_optional(self.pool())).await
+    }
+
+    /// A command-side secret that has not lapsed.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn secret(&self, kind: &str, key: &str) -> Result<Option<Vec<u8>>, AppendError> {
+        let value = sqlx::query_scalar!(
+            "SELECT value FROM secrets WHERE kind = $1 AND key = $2 AND (expires_at IS NULL OR expires_at > clock_timestamp())",
+            kind,
+            key,
+        );
+        bounded(value.fetch_optional(self.pool())).await
+    }
+
+    /// All unlapsed secrets of a kind: key and end.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn secrets_of(&self, kind: &str) -> Result<Vec<(String, Option<Timestamp>)>, AppendError> {
+        let all = sqlx::query!(
+            "SELECT key, expires_at FROM secrets WHERE kind = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY key",
+            kind,
+        );
+        let rows = bounded(all.fetch_all(self.pool())).await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.expires_at.map(Timestamp::from))).collect())
+    }
+
+    /// The idempotency record of a command, while it is kept.
+    pub(super) async fn record_of(&self, record: &CommandRecord) -> Result<Option<Answered>, AppendError> {
+        let answered = sqlx::query_as!(
+            Answered,
+            "SELECT digest, positions FROM command_results
+              WHERE actor = $1 AND command_key = $2 AND recorded_at > clock_timestamp() - interval '24 hours'",
+            record.actor,
+            record.key,
+        );
+        bounded(answered.fetch_optional(self.pool())).await
+    }
+
+    fn recorded(&self, row: Row) -> Recorded {
+        // Metadata says why and by whom, never what: when somebody else's tool wrote it otherwise, the event still counts.
+        let metadata = serde_json::from_str(row.metadata.get()).unwrap_or_else(|error| {
+            tracing::warn!(position = row.position, %error, "an event's metadata cannot be read; it goes on without");
+            Metadata::default()
+        });
+        Recorded {
+            topic: self.topic(),
+            incarnation: self.incarnation(),
+            position: row.position,
+            prev_position: None,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            event_type: row.event_type,
+            event_version: row.event_version,
+            payload: row.payload.0,
+            metadata,
+            partition_key: row.partition_key,
+            key_hash: row.key_hash,
+            event_id: row.event_id,
+            recorded_at: Timestamp::from(row.recorded_at),
+        }
+    }
+}
+
+/// A look-up that fails or takes too long is a ledger that is not available.
+pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, AppendError> {
+    match timeout(BOUND, question).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a look-up in the ledger failed");
+            Err(AppendError::Unavailable)
+        }
+        Err(_) => {
+            tracing::warn!("a look-up in the ledger took more than {BOUND:?}");
+            Err(AppendError::Unavailable)
+        }
+    }
+}

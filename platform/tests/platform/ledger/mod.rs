@@ -1,0 +1,10 @@
+//! The ledger, on a real Postgres.
+
+mod batching;
+mod fixture;
+mod idempotency;
+mod refusals;
+mod tally;
+mod two_writers;
+mod units;
+mod unknown;

@@ -1,0 +1,137 @@
+//! Lost connections, held lanes, orphans: the outcome is known, or said to be unknown.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use platform::ledger::{Append, AppendError, Effect};
+use testkit::wait_until;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::fixture::{BOUND, DEADLINE, LedgerDatabase, founding, recorded};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_backends_lose_and_double_nothing() {
+    let database = Arc::new(LedgerDatabase::new().await);
+    let writers = [database.writer_within(BOUND).await, database.writer_within(BOUND).await];
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = tokio::spawn({
+        let (database, done) = (Arc::clone(&database), Arc::clone(&done));
+        async move {
+            let mut kills = 0;
+            while !done.load(Ordering::Acquire) {
+                kills += database.kill_writers().await;
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+            kills
+        }
+    });
+    let mut tasks = JoinSet::new();
+    for task in 0..64_usize {
+        let writer = writers[task % 2].clone();
+        tasks.spawn(async move {
+            let mut stored = Vec::new();
+            for round in 0..40 {
+                let stream = Uuid::now_v7();
+                let append = if round % 4 == 0 { recorded(founding(stream), &stream.to_string(), 1) } else { founding(stream) };
+                stored.push((stream.to_string(), writer.append(append).await.unwrap()[0].position));
+            }
+            stored
+        });
+    }
+    let mut answered: Vec<(String, i64)> = tasks.join_all().await.into_iter().flatten().collect();
+    done.store(true, Ordering::Release);
+    let kills = killer.await.unwrap();
+    assert!(kills >= 10, "only {kills} backends were killed");
+    let mut rows: Vec<(String, i64)> = sqlx::query_as("SELECT aggregate_id, position FROM events").fetch_all(&database.pool).await.unwrap();
+    answered.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(rows, answered, "every event that was acknowledged is there once, at the position that was answered, and no other");
+    assert_eq!(database.count("command_results").await, 640);
+}
+
+#[tokio::test]
+async fn a_lane_held_beyond_the_deadline_leaves_the_outcome_unknown_and_the_retry_finds_it() {
+    let database = LedgerDatabase::new().await;
+    let writer = database.writer_within(Duration::from_secs(2)).await;
+    let holder = database.hold_lane().await;
+    let command = recorded(founding(Uuid::now_v7()), "key", 1);
+    let begin = Instant::now();
+    let submitted = {
+        let (writer, command) = (writer.clone(), command.clone());
+        tokio::spawn(async move { writer.append(command).await })
+    };
+    wait_until("the batch at the lane", BOUND, async || (!database.parked().await.is_empty()).then_some(())).await;
+    let queued = writer.append(founding(Uuid::now_v7())).await;
+    assert_eq!(queued, Err(AppendError::Unavailable), "what was still queued is certain");
+    assert_eq!(submitted.await.unwrap(), Err(AppendError::OutcomeUnknown));
+    assert!(begin.elapsed() < Duration::from_secs(4), "callers never wait beyond their deadline");
+    drop(holder);
+    let again = writer.append(recorded(founding(Uuid::now_v7()), "key", 1)).await;
+    assert!(matches!(again, Err(AppendError::Duplicate { .. })), "{again:?}");
+    assert_eq!(database.count("events").await, 1, "and what was dropped from the queue never came");
+}
+
+#[tokio::test]
+async fn an_orphaned_backend_cannot_commit_what_its_writer_was_told_is_refused() {
+    let database = LedgerDatabase::new().await;
+    let (writer, other) = (database.writer().await, database.writer().await);
+    let claim = |owner: &str| Append {
+        effects: vec![Effect::Claim { kind: "email.v1", key: "ann".into(), owner: owner.into(), expires_at: None }],
+        ..founding(Uuid::now_v7())
+    };
+    other.append(claim("bob")).await.unwrap();
+    // The batch stands before the lane; its connection dies; it is submitted again while the lane is still held.
+    let holder = database.hold_lane().await;
+    let ann = {
+        let writer = writer.clone();
+        tokio::spawn(async move { writer.append(claim("ann")).await })
+    };
+    let orphan = wait_until("the batch at the lane", BOUND, async || database.parked().await.first().copied()).await;
+    sqlx::query("SELECT pg_terminate_backend($1)").bind(orphan).execute(&database.pool).await.unwrap();
+    wait_until("its successor at the lane", BOUND, async || database.parked().await.into_iter().find(|pid| *pid != orphan)).await;
+    assert!(!database.parked().await.contains(&orphan), "the successor comes to the lane only when its predecessor is gone");
+    drop(holder);
+    assert_eq!(ann.await.unwrap(), Err(AppendError::Reserved { kind: "email.v1".into(), owner: "bob".into() }));
+    let release =
+        Append { effects: vec![Effect::Release { kind: "email.v1", key: "ann".into(), owner: "bob".into() }], ..Append::default() };
+    other.append(release).await.unwrap();
+    assert_eq!(database.count("reservations").await, 0, "nobody takes the name behind the refusal");
+    assert_eq!(database.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn dropping_the_future_does_not_take_the_append_back() {
+    let database = LedgerDatabase::new().await;
+    let writer = database.writer().await;
+    let holder = database.hold_lane().await;
+    let mut abandoned = Box::pin(writer.append(founding(Uuid::now_v7())));
+    tokio::select! {
+        _ = &mut abandoned => panic!("the lane is held"),
+        _ = wait_until("the batch at the lane", BOUND, async || (!database.parked().await.is_empty()).then_some(())) => {}
+    }
+    drop(abandoned);
+    drop(holder);
+    wait_until("the event", BOUND, async || (database.count("events").await == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_a_certain_no_in_time() {
+    let database = LedgerDatabase::new().await;
+    let deadline = Duration::from_millis(800);
+    let writer = database.writer_within(deadline).await;
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&database.pool).await.unwrap();
+    let server = sqlx::PgPool::connect(&testkit::servers::postgres_url().await).await.unwrap();
+    let allow = |yes: bool| sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {yes}"));
+    sqlx::query(allow(false)).execute(&server).await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1").bind(&name).execute(&server).await.unwrap();
+    let begin = Instant::now();
+    // The first may have been sent into the dead connection; once the writer knows that there is none, it is certain.
+    let first = writer.append(founding(Uuid::now_v7())).await;
+    assert!(matches!(first, Err(AppendError::OutcomeUnknown | AppendError::Unavailable)), "{first:?}");
+    assert_eq!(writer.append(founding(Uuid::now_v7())).await, Err(AppendError::Unavailable));
+    assert!(begin.elapsed() < deadline * 2 + DEADLINE / 2);
+    sqlx::query(allow(true)).execute(&server).await.unwrap();
+    wait_until("the ledger works again", BOUND, async || writer.append(founding(Uuid::now_v7())).await.ok()).await;
+}

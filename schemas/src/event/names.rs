@@ -1,0 +1,24 @@
+//! Whom a stored event names, whatever its type.
+
+use crate::auth::AuthEvent;
+use crate::messages::MessagesEvent;
+use crate::{Event, Recorded, Topic, UserId};
+
+impl Recorded {
+    /// See [`crate::Payload::names`]; nobody, when this release cannot read the event.
+    #[must_use]
+    pub fn names(&self) -> Vec<UserId> {
+        match self.topic {
+            Topic::Auth => match AuthEvent::decode(self) {
+                Ok(AuthEvent::Account(event)) => event.names(),
+                Ok(AuthEvent::Session(event)) => event.names(),
+                Err(_) => Vec::new(),
+            },
+            Topic::Messages => match MessagesEvent::decode(self) {
+                Ok(MessagesEvent::Message(event)) => event.names(),
+                Ok(MessagesEvent::Receipt(event)) => event.names(),
+                Err(_) => Vec::new(),
+            },
+        }
+    }
+}
