@@ -1,4 +1,5 @@
 //! The seams of the platform, against real servers.
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 mod fresh;
 mod marks;
