@@ -107,6 +107,6 @@ fn left(deadline: Instant) -> Duration {
 }
 
 fn behind(model: &'static str) -> Problem {
-    metrics::counter!("postrider_reads_behind_total", "projection" => model).increment(1);
+    metrics::counter!("projection_reads_behind_total", "projection" => model).increment(1);
     Problem::unavailable("projection_behind", "This is not up to date yet; please try again in a moment")
 }
