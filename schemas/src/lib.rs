@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod auth;
+mod catalogue;
 mod envelope;
 mod event;
 mod ids;
@@ -18,6 +19,7 @@ mod timestamp;
 mod topic;
 pub mod upcast;
 
+pub use catalogue::{EventType, event_types, schema_id};
 pub use envelope::{CLOUD_EVENTS_TYPE_PREFIX, Metadata, Recorded};
 pub use event::{DecodeError, Event, Payload};
 pub use ids::{ConversationId, MessageId, NAMESPACE, ReceiptId, SessionId, UserId, block_id, conversation_id, reaction_id, receipt_id};

@@ -37,3 +37,78 @@ fn lift_through(upcasters: &[&(dyn EventUpcaster + Sync)], recorded: &Recorded) 
     let payload = to_raw_value(&event.payload).map_err(|e| DecodeError::malformed(recorded, &e))?;
     Ok(Some((event.event_version, payload)))
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::lift_through;
+    use crate::{Metadata, Recorded, Topic};
+
+    /// Lifts `tea.made` by one version, noting it in the payload.
+    struct Lifts(&'static str, &'static str);
+
+    impl EventUpcaster for Lifts {
+        fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
+            event_type == "tea.made" && event_version == self.0
+        }
+        fn upcast(&self, mut event: SerializedEvent) -> SerializedEvent {
+            if let Some(steps) = event.payload["steps"].as_array_mut() {
+                steps.push(json!(format!("{} to {}", self.0, self.1)));
+            }
+            self.1.clone_into(&mut event.event_version);
+            event
+        }
+    }
+
+    static UPCASTERS: &[&(dyn EventUpcaster + Sync)] = &[&Lifts("1", "2"), &Lifts("2", "3")];
+
+    fn recorded(event_type: &str, version: &str, payload: &str) -> Recorded {
+        Recorded {
+            topic: Topic::Messages,
+            incarnation: Uuid::nil(),
+            position: 1,
+            prev_position: None,
+            aggregate_type: "tea".to_owned(),
+            aggregate_id: Uuid::nil().to_string(),
+            sequence: 1,
+            event_type: event_type.to_owned(),
+            event_version: version.to_owned(),
+            payload: serde_json::value::RawValue::from_string(payload.to_owned()).expect("JSON"),
+            metadata: Metadata::default(),
+            partition_key: String::new(),
+            key_hash: 0,
+            event_id: Uuid::nil(),
+            recorded_at: "2026-01-31T09:30:00Z".parse().expect("a time"),
+        }
+    }
+
+    fn lifted(event_type: &str, version: &str) -> Option<(String, Value)> {
+        let lifted = lift_through(UPCASTERS, &recorded(event_type, version, r#"{"steps":[]}"#)).expect("it can be lifted");
+        lifted.map(|(version, payload)| (version, serde_json::from_str(payload.get()).expect("JSON")))
+    }
+
+    #[test]
+    fn an_old_event_is_lifted_step_by_step_to_the_newest_version() {
+        assert_eq!(lifted("tea.made", "1"), Some(("3".to_owned(), json!({"steps": ["1 to 2", "2 to 3"]}))));
+        assert_eq!(lifted("tea.made", "2"), Some(("3".to_owned(), json!({"steps": ["2 to 3"]}))));
+    }
+
+    #[test]
+    fn what_is_newest_or_of_another_type_is_left_as_it_is() {
+        assert_eq!(lifted("tea.made", "3"), None);
+        assert_eq!(lifted("tea.drunk", "1"), None);
+    }
+
+    #[test]
+    fn lifting_keeps_what_was_stored() {
+        let event = recorded("tea.made", "1", r#"{"steps":[]}"#);
+        let before = event.payload.get().to_owned();
+        lift_through(UPCASTERS, &event).expect("it can be lifted");
+        assert_eq!(event.payload.get(), before);
+        let none: &[&(dyn EventUpcaster + Sync)] = &[];
+        assert!(lift_through(none, &event).expect("nothing to do").is_none());
+    }
+}

@@ -114,6 +114,7 @@ struct Lost {
 
 impl Lost {
     fn remember(&self) {
+        metrics::counter!("marks_lost_total").increment(1);
         self.happened.fetch_add(1, Ordering::SeqCst);
         self.news.notify_one();
     }

@@ -152,6 +152,7 @@ impl Inner {
         let live = Live { connection, serial, since: Instant::now(), before };
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live);
         self.answered.store(true, Ordering::Release);
+        metrics::gauge!("redis_up").set(1.0);
     }
 
     fn broke(&self, serial: u64, reason: &str) {
@@ -160,6 +161,7 @@ impl Inner {
             *live = None;
             drop(live);
             tracing::warn!(reason, "redis is away");
+            metrics::gauge!("redis_up").set(0.0);
             self.broken.notify_one();
         }
     }

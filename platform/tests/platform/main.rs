@@ -6,6 +6,7 @@
 mod auth;
 mod config;
 mod databases;
+mod fresh;
 mod http;
 mod ledger;
 mod marks;
@@ -14,4 +15,5 @@ mod private;
 mod redis;
 mod vault;
 
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 #![expect(clippy::unwrap_used, reason = "tests")]

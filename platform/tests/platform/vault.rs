@@ -77,9 +77,8 @@ async fn many_vaults_that_make_a_subjects_key_at_once_make_one() {
             let subject = |n: i32| if n % 2 == 0 { ann } else { bob };
             let mut event = registered(subject(n));
             // Both subjects, in either order.
-            if let AccountEvent::Registered(event) = &mut event {
-                event.full_name = Some(Personal::of(subject(n + 1), "the other"));
-            }
+            let AccountEvent::Registered(inner) = &mut event;
+            inner.full_name = Some(Personal::of(subject(n + 1), "the other"));
             vault.seal(id, &mut event).await.unwrap();
             event
         }
