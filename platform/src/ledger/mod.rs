@@ -11,6 +11,6 @@ mod unit;
 mod writer;
 
 pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, Stored};
-pub use feed::{Feed, Page};
+pub use feed::{Feed, LedgerMeta, Page, WAKE_CHANNEL};
 pub use handle::{Ledger, LedgerConfig};
 pub use unit::{Actor, Committed, Context, ExecuteError, Unit};

@@ -1,0 +1,3 @@
+//! Tests of the plumbing against real servers.
+
+mod log;
