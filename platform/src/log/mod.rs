@@ -1,13 +1,13 @@
 //! The log as its readers see it: sources, projections, checkpoints, topics.
 
 mod checkpoint;
-mod kafka_source;
 mod ledger_source;
 mod projection;
 mod runner;
 mod source;
 pub mod topics;
 
+pub use ledger_source::{LEDGER, LedgerSource};
 pub use projection::{ApplyError, Batch, Projection, ProjectionTx};
-pub use runner::{Runner, RunnerConfig};
-pub use source::{EventSource, SourceBatch, SourceError};
+pub use runner::{Announce, RetryError, Runner, RunnerConfig, retry_parked, skip_parked};
+pub use source::{Checkpoint, Checkpoints, Ends, EventSource, Origin, SCAN, SourceBatch, SourceError};

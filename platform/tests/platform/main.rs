@@ -2,6 +2,7 @@
 //! The seams of the platform, against real servers.
 //! The platform's promises, against real servers.
 //! Against real servers.
+//! Tests of the plumbing against real servers.
 
 mod auth;
 mod config;
@@ -9,6 +10,7 @@ mod databases;
 mod fresh;
 mod http;
 mod ledger;
+mod log;
 mod marks;
 mod own_redis;
 mod private;

@@ -1,0 +1,107 @@
+//! What a feed asks the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::{Metadata, Recorded, Timestamp, Topic};
+use serde_json::value::RawValue;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::Page;
+
+/// Events of a page at most.
+pub(super) const PAGE_EVENTS: usize = 2_000;
+/// Bytes of a page at most (its first event always fits).
+pub(super) const PAGE_BYTES: usize = 8 << 20;
+/// How long a question may take.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// The life of a ledger, the generation of its topic and that generation's partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerMeta {
+    /// Positions of another incarnation mean nothing here.
+    pub incarnation: Uuid,
+    /// Of the topic.
+    pub generation: i32,
+    /// Of that generation.
+    pub partitions: i32,
+}
+
+async fn bounded<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(BOUND, question).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the ledger did not answer in 10 s"))),
+    }
+}
+
+pub(super) async fn meta(pool: &PgPool) -> Result<LedgerMeta, sqlx::Error> {
+    bounded(sqlx::query_as!(LedgerMeta, "SELECT incarnation, generation, partitions FROM ledger_meta").fetch_one(pool)).await
+}
+
+pub(super) async fn head(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    bounded(sqlx::query_scalar!(r#"SELECT coalesce(max(position), 0) AS "head!" FROM events"#).fetch_one(pool)).await
+}
+
+pub(super) async fn lag(pool: &PgPool, position: i64) -> Result<(i64, f64), sqlx::Error> {
+    let row = bounded(
+        sqlx::query!(
+            r#"SELECT coalesce((SELECT max(position) FROM events), 0) - $1 AS "events!",
+                      coalesce((SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 FROM events WHERE position > $1 ORDER BY position LIMIT 1), 0) AS "seconds!""#,
+            position
+        )
+        .fetch_one(pool),
+    )
+    .await?;
+    Ok((row.events.max(0), row.seconds.max(0.0)))
+}
+
+/// One page from the database. The bound on bytes is applied there, by a running sum over the stored sizes, so that a page of large events is never in memory as a whole.
+pub(super) async fn read(pool: &PgPool, topic: Topic, meta: LedgerMeta, position: i64) -> Result<Page, sqlx::Error> {
+    let rows = bounded(
+        sqlx::query!(
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload!: Json<Box<RawValue>>",
+                      metadata AS "metadata!: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM (SELECT *, sum(size + 512) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - (size + 512) AS before
+                         FROM (SELECT * FROM events WHERE position > $1 ORDER BY position LIMIT $2) AS next) AS page
+                WHERE before < $3 ORDER BY position"#,
+            position,
+            i64::try_from(PAGE_EVENTS).unwrap_or(i64::MAX),
+            // The sum stands before each row: one maximal event (900 KiB) less, so that the last one fits too.
+            i64::try_from(PAGE_BYTES - (1 << 20)).unwrap_or(i64::MAX),
+        )
+        .fetch_all(pool),
+    )
+    .await?;
+    let mut page = Page { events: Vec::with_capacity(rows.len()), scanned: position };
+    for row in rows {
+        page.scanned = row.position;
+        page.events.push(Arc::new(Recorded {
+            topic,
+            incarnation: meta.incarnation,
+            position: row.position,
+            prev_position: None,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            event_type: row.event_type,
+            event_version: row.event_version,
+            payload: row.payload.0,
+            metadata: metadata(row.position, &row.metadata.0),
+            partition_key: row.partition_key,
+            key_hash: row.key_hash,
+            event_id: row.event_id,
+            recorded_at: Timestamp::from(row.recorded_at),
+        }));
+    }
+    Ok(page)
+}
+
+/// Metadata says why and by whom, never what: when somebody else's tool wrote it otherwise, the event still counts.
+fn metadata(position: i64, json: &RawValue) -> Metadata {
+    serde_json::from_str(json.get()).unwrap_or_else(|error| {
+        tracing::warn!(position, %error, "an event's metadata cannot be read; it goes on without");
+        Metadata::default()
+    })
+}

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::support::TestLedger;
+
+#[tokio::test]
+async fn followers_at_the_tail_share_the_very_same_events() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    let positions = ledger.fill(0, 10, 3).await;
+    let (a, b) = (feed.after(0).await.unwrap(), feed.after(positions[4]).await.unwrap());
+    assert_eq!(a.events.len(), 10);
+    assert_eq!(b.events.len(), 5);
+    assert!(Arc::ptr_eq(&a.events[9], &b.events[4]));
+}
+
+#[tokio::test]
+async fn a_follower_behind_the_ring_reads_pages_of_its_own_until_it_is_at_the_tail() {
+    let ledger = TestLedger::new().await;
+    let positions = ledger.fill(0, 4500, 7).await;
+    let feed = ledger.feed().await;
+    let mut seen = Vec::new();
+    let mut at = 0;
+    loop {
+        let page = feed.after(at).await.unwrap();
+        assert!(page.events.len() <= 2000);
+        if page.events.is_empty() {
+            break;
+        }
+        seen.extend(page.events.iter().map(|e| e.position));
+        at = page.scanned;
+    }
+    assert_eq!(seen, positions);
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_is_cut_by_bytes() {
+    let ledger = TestLedger::new().await;
+    let big = format!(r#""{}""#, "x".repeat(900 << 10));
+    for _ in 0..12 {
+        ledger.append(&[("k".into(), big.clone())]).await;
+    }
+    let feed = ledger.feed().await;
+    let page = feed.after(0).await.unwrap();
+    let bytes: usize = page.events.iter().map(|e| e.payload.get().len()).sum();
+    assert!(bytes <= 8 << 20 && page.events.len() >= 7, "{} events, {bytes} bytes", page.events.len());
+    assert_eq!(page.scanned, page.events.last().unwrap().position);
+    assert_eq!(page.events.len() + feed.after(page.scanned).await.unwrap().events.len(), 12);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_woken_at_once_by_a_writer_of_this_process() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    // Idle for long: without a wake-up it would look only once a second.
+    let positions = ledger.fill(0, 1, 1).await;
+    assert_eq!(feed.after(0).await.unwrap().scanned, positions[0]);
+    let waiting = tokio::spawn({
+        let feed = feed.clone();
+        async move {
+            loop {
+                feed.changed(positions[0]).await;
+                if let Some(event) = feed.after(positions[0]).await.unwrap().events.first() {
+                    return event.position;
+                }
+            }
+        }
+    });
+    let next = ledger.fill(1, 1, 1).await;
+    feed.wake();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap(), next[0]);
+}
+
+#[tokio::test]
+async fn a_wake_up_between_looking_and_waiting_is_not_lost() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    assert!(feed.after(0).await.unwrap().events.is_empty());
+    feed.wake();
+    let begin = Instant::now();
+    feed.changed(0).await;
+    assert!(begin.elapsed() < Duration::from_millis(4), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn events_of_another_process_are_found_by_looking() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    let follower = tokio::spawn(async move {
+        loop {
+            let page = feed.after(0).await.unwrap();
+            if !page.events.is_empty() {
+                return page.events.len();
+            }
+            feed.changed(0).await;
+        }
+    });
+    ledger.fill(0, 3, 1).await;
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), follower).await.unwrap().unwrap(), 3);
+}
