@@ -35,9 +35,7 @@ pub async fn acknowledge(messages: &Messages, context: Context, by: UserId, mess
     match unit.create::<Receipt>(id, ReceiptCommand::Deliver { message, by }, &()).await {
         Ok(_) => {}
         Err(ExecuteError::Refused(ReceiptRefused::NotTheRecipient)) => return Ok(unit.answered().await?),
-        Err(ExecuteError::Ledger(error)) => return Err(error.into()),
-        // Nothing in a receipt is sealed.
-        Err(ExecuteError::Vault(_)) => return Err(AppendError::Unavailable.into()),
+        Err(error) => return Err(CommitError::from(error).into()),
     }
     match unit.commit().await {
         Err(CommitError::Ledger(conflict @ AppendError::Conflict { .. })) => {

@@ -13,4 +13,4 @@ mod writer;
 pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, Stored};
 pub use feed::{Feed, Page};
 pub use handle::{Ledger, LedgerConfig};
-pub use unit::{Actor, CommitError, Committed, Context, ExecuteError, Unit};
+pub use unit::{Actor, CommitError, Committed, Context, ExecuteError, Minted, Unit};

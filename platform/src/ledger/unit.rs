@@ -113,6 +113,21 @@ impl Unit {
     pub async fn commit(self) -> Result<Committed, CommitError> {
         todo!()
     }
+    /// Commits a unit whose aggregate the client named: a repeat, by the same actor and with the digest that was [remembered](Unit::remember), is answered with the first event of that
+    /// stream, for ever. A conflict is left for the id that stands for something else.
+    ///
+    /// # Errors
+    /// [`CommitError`]
+    pub async fn commit_minted<E: Event>(self, _id: impl Display + Send) -> Result<Committed, CommitError> {
+        todo!()
+    }
+    /// Before a refusal, where the client mints the id: what does that id stand for already? Compares actor and [remembered](Unit::remember) digest.
+    ///
+    /// # Errors
+    /// [`CommitError::Ledger`]
+    pub async fn minted<E: Event>(&self, _id: impl Display + Send) -> Result<Minted, CommitError> {
+        todo!()
+    }
     /// Before a refusal: was this very command answered before (by its idempotency record)? Then that answer stands.
     ///
     /// # Errors
@@ -122,6 +137,23 @@ impl Unit {
     }
     /// Turns stored events into an answer given again: marks and token as if they were fresh.
     pub async fn found(&self, _events: Vec<Recorded>) -> Committed {
+        todo!()
+    }
+}
+
+/// What an id that a client minted stands for already.
+#[derive(Debug)]
+pub enum Minted {
+    /// Nothing yet.
+    Free,
+    /// What the same actor asked before, word for word: this was the answer.
+    Again(Committed),
+    /// Something else.
+    Taken,
+}
+
+impl<R: std::error::Error + Send + Sync + 'static> From<ExecuteError<R>> for CommitError {
+    fn from(_error: ExecuteError<R>) -> Self {
         todo!()
     }
 }

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use platform::auth::Caller;
 use platform::clock;
 use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Written, detached};
-use platform::ledger::{AppendError, CommitError, Committed, Context, ExecuteError, Unit};
+use platform::ledger::{AppendError, CommitError, Committed, Context, ExecuteError, Minted};
 use schemas::messages::{MessageEvent, MessageSent, Via};
 use schemas::{Event, MessageId, MessageObject, Recorded, Timestamp};
 use serde::Serialize;
@@ -72,48 +72,31 @@ pub enum SendError {
 #[tracing::instrument(name = "command.message.send", skip_all, fields(aggregate.id = %send.draft.message_id))]
 pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> Result<Committed, SendError> {
     let SendMessage { draft, digest, minted_by_client } = send;
-    let (sender, recipient) = (draft.sender_id, draft.recipient_id);
-    let claim = minted_by_client.then(|| Claim { id: draft.message_id, digest: digest.clone() });
+    let (id, sender, recipient) = (draft.message_id, draft.sender_id, draft.recipient_id);
+    let mut unit = messages.ledger.unit(context);
+    // `queued` until there are sockets that could have it at once.
+    unit.remember(Some(digest), Some("queued".into()));
 
     if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
-        let unit = messages.ledger.unit(context.clone());
         if let Some(first) = unit.answered().await? {
             return Ok(first);
         }
-        if let Some(first) = answered_by_id(messages, &unit, claim.as_ref()).await? {
-            return Ok(first);
+        if minted_by_client {
+            match unit.minted::<MessageEvent>(id).await? {
+                Minted::Again(first) => return Ok(first),
+                Minted::Taken => return Err(SendRefused::IdTaken.into()),
+                Minted::Free => {}
+            }
         }
         if !messages.people.exist_at_head(recipient).await.map_err(SendError::Unsettled)? {
             return Err(SendRefused::RecipientUnknown.into());
         }
     }
 
-    let mut unit = messages.ledger.unit(context.clone());
-    // `queued` until there are sockets that could have it at once.
-    unit.remember(Some(digest), Some("queued".into()));
-    unit.create::<Message>(draft.message_id, MessageCommand::Send(Box::new(draft)), &()).await?;
-    match unit.commit().await {
-        Err(CommitError::Ledger(conflict @ AppendError::Conflict { .. })) => {
-            let unit = messages.ledger.unit(context);
-            answered_by_id(messages, &unit, claim.as_ref()).await?.ok_or(SendError::Ledger(CommitError::Ledger(conflict)))
-        }
+    unit.create::<Message>(id, MessageCommand::Send(Box::new(draft)), &()).await?;
+    match unit.commit_minted::<MessageEvent>(id).await {
+        Err(CommitError::Ledger(AppendError::Conflict { .. })) => Err(SendRefused::IdTaken.into()),
         committed => Ok(committed?),
-    }
-}
-
-/// An id that the client minted, and what it stands for.
-struct Claim {
-    id: MessageId,
-    digest: String,
-}
-
-/// The first answer, when this very message was sent before; refused when another one has its id.
-async fn answered_by_id(messages: &Messages, unit: &Unit, claim: Option<&Claim>) -> Result<Option<Committed>, SendError> {
-    let Some(Claim { id, digest }) = claim else { return Ok(None) };
-    match messages.ledger.first(MessageEvent::AGGREGATE, &id.to_string()).await.map_err(CommitError::from)? {
-        None => Ok(None),
-        Some(first) if first.metadata.digest.as_ref() == Some(digest) => Ok(Some(unit.found(vec![first]).await)),
-        Some(_) => Err(SendRefused::IdTaken.into()),
     }
 }
 
@@ -205,9 +188,7 @@ impl From<ExecuteError<MessageRefused>> for SendError {
     fn from(error: ExecuteError<MessageRefused>) -> Self {
         match error {
             ExecuteError::Refused(MessageRefused::SentAlready) => Self::Refused(SendRefused::IdTaken),
-            ExecuteError::Ledger(error) => Self::Ledger(error.into()),
-            // Nothing in a message is sealed by us: its content never was in the clear here.
-            ExecuteError::Vault(_) => Self::Ledger(CommitError::Ledger(AppendError::Unavailable)),
+            other => Self::Ledger(other.into()),
         }
     }
 }
