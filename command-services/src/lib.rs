@@ -1,1 +1,3 @@
+//! Commands: one module per service, one file per command, from route to refusal.
 
+pub mod messages;

@@ -115,9 +115,13 @@ async fn newest(pool: &PgPool, conversation: ConversationId, until: Key, limit: 
     let found = ask(pool, move |db| {
         Box::pin(async move {
             sqlx::query!(
-                "SELECT message_id, recorded_at, position FROM conversations.messages
-                  WHERE conversation_id = $1 AND (recorded_at, position) < ($2, $3)
-                  ORDER BY recorded_at DESC, position DESC OFFSET $4 LIMIT 2",
+                r#"SELECT m.message_id, m.recorded_at, m.position
+                     FROM (SELECT recorded_at, position FROM conversations.messages
+                            WHERE conversation_id = $1 AND (recorded_at, position) < ($2, $3)
+                            ORDER BY recorded_at DESC, position DESC OFFSET $4 LIMIT 2) place
+                     JOIN conversations.messages m
+                       ON m.conversation_id = $1 AND m.recorded_at = place.recorded_at AND m.position = place.position
+                    ORDER BY m.recorded_at DESC, m.position DESC"#,
                 conversation.0,
                 until.at,
                 until.position,

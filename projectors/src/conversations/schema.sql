@@ -17,5 +17,5 @@ CREATE TABLE messages (
   delivered_at             timestamptz
 ) WITH (fillfactor = 90);   -- room for the one update that most rows see, their receipt, without a new index entry
 
--- A conversation in its order, from either end; it also answers "where do the newest n begin" without touching the table.
-CREATE INDEX messages_in_order ON messages (conversation_id, recorded_at, position) INCLUDE (message_id);
+-- A conversation in its order, from either end; "where do the newest n begin" is answered without touching the table.
+CREATE INDEX messages_in_order ON messages (conversation_id, recorded_at, position);

@@ -80,7 +80,7 @@ async fn the_newest_of_a_conversation_are_found_by_index_alone() {
         .expect("rows");
     sqlx::raw_sql("VACUUM ANALYZE conversations.messages").execute(&tables.pool).await.expect("it is analysed");
     let plan: Vec<String> = sqlx::query_scalar(
-        "EXPLAIN SELECT message_id, recorded_at, position FROM conversations.messages WHERE conversation_id = '00000000-0000-0000-0000-000000000000'
+        "EXPLAIN SELECT recorded_at, position FROM conversations.messages WHERE conversation_id = '00000000-0000-0000-0000-000000000000'
           ORDER BY recorded_at DESC, position DESC OFFSET 999 LIMIT 2",
     )
     .fetch_all(&tables.pool)

@@ -1,0 +1,139 @@
+//! Saying that a message has arrived: `POST /relay/acknowledge`, `DELETE /relay/{message_id}`.
+//!
+//! Reads the write side only (the message's first event, by key), so a client can acknowledge what it received before any read model has it.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, post};
+use axum::{Json, Router};
+use platform::auth::Caller;
+use platform::http::{Id, IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, ExecuteError};
+use platform::marks::ConsistencyToken;
+use schemas::messages::{MessageEvent, ReceiptEvent};
+use schemas::{Event, MessageId, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::Messages;
+use super::receipt::{self, Receipt, ReceiptCommand, ReceiptRefused, SentMessage};
+
+pub(super) fn routes() -> Router<Messages> {
+    Router::new().route("/relay/acknowledge", post(http_acknowledge)).route("/relay/{message_id}", delete(http_delete))
+}
+
+/// Takes a message out of its recipient's queue, for good. Safe to repeat: there is one receipt per message and user, and a repeat finds it.
+///
+/// `None`: the caller has no such message, be it that there is none or that it is somebody else's, and nothing was changed.
+///
+/// # Errors
+/// [`CommitError`]
+#[tracing::instrument(name = "command.message.acknowledge", skip_all, fields(aggregate.id = %message))]
+pub async fn acknowledge(messages: &Messages, context: Context, by: UserId, message: MessageId) -> Result<Option<Committed>, Problem> {
+    let mut unit = messages.ledger.unit(context.clone());
+    let Some(message) = sent(messages, message).await? else { return Ok(unit.answered().await?) };
+    let id = receipt::id_of(&message, by);
+    match unit.create::<Receipt>(id, ReceiptCommand::Deliver { message, by }, &()).await {
+        Ok(_) => {}
+        Err(ExecuteError::Refused(ReceiptRefused::NotTheRecipient)) => return Ok(unit.answered().await?),
+        Err(error) => return Err(CommitError::from(error).into()),
+    }
+    match unit.commit().await {
+        Err(CommitError::Ledger(conflict @ AppendError::Conflict { .. })) => {
+            let first = messages.ledger.first(ReceiptEvent::AGGREGATE, &id.to_string()).await?.ok_or(conflict)?;
+            Ok(Some(messages.ledger.unit(context).found(vec![first]).await))
+        }
+        committed => Ok(Some(committed?)),
+    }
+}
+
+/// The message as it was sent.
+async fn sent(messages: &Messages, message: MessageId) -> Result<Option<SentMessage>, Problem> {
+    let Some(first) = messages.ledger.first(MessageEvent::AGGREGATE, &message.to_string()).await? else { return Ok(None) };
+    match MessageEvent::decode(&first) {
+        Ok(MessageEvent::Sent(sent)) => Ok(Some(SentMessage::from(&sent))),
+        Err(error) => {
+            tracing::error!(%error, "a message that was sent cannot be read");
+            Err(Problem::internal())
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Acknowledge {
+    message_id: MessageId,
+    user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "super::send::when_it_is_one")]
+    current_user_id: Option<UserId>,
+}
+
+impl Validate for Acknowledge {
+    fn validate(&self) -> Result<(), Violations> {
+        Ok(())
+    }
+    fn must_be_caller(&self) -> Vec<Option<UserId>> {
+        vec![self.user_id, self.current_user_id]
+    }
+}
+
+#[derive(Serialize)]
+struct Acknowledged {
+    success: bool,
+    message_id: MessageId,
+    status: &'static str,
+}
+
+async fn http_acknowledge(
+    State(messages): State<Messages>,
+    caller: Caller,
+    params: Params,
+    request: RequestContext,
+    key: IdempotencyKey,
+    Valid { body, sha256 }: Valid<Acknowledge>,
+) -> Result<Response, Problem> {
+    params.must_be(&caller)?;
+    let context = super::context(&caller, request, key, &sha256);
+    carry_out(messages, context, caller.user, body.message_id).await
+}
+
+async fn http_delete(
+    State(messages): State<Messages>,
+    caller: Caller,
+    params: Params,
+    request: RequestContext,
+    Id(message): Id<MessageId>,
+) -> Result<Response, Problem> {
+    params.must_be(&caller)?;
+    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    carry_out(messages, context, caller.user, message).await
+}
+
+async fn carry_out(messages: Messages, context: Context, by: UserId, message_id: MessageId) -> Result<Response, Problem> {
+    let shutdown = messages.shutdown.clone();
+    let committed = detached(&shutdown, async move { acknowledge(&messages, context, by, message_id).await }).await?;
+    let (status, token) = match committed {
+        Some(committed) => ("deleted", committed.token),
+        // Nothing was written: nothing to wait for.
+        None => ("not_found", ConsistencyToken::default()),
+    };
+    let answer = Json(Acknowledged { success: true, message_id, status });
+    Ok(Written(token, answer).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Acknowledge;
+    use platform::http::Validate;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    #[test]
+    fn an_acknowledgement_names_a_message_by_uuid_and_nobody_but_the_caller() {
+        let id = Uuid::from_u128(1);
+        for body in [json!({}), json!({"message_id": null}), json!({"message_id": "x"}), json!({"message_id": id, "user_id": "me"})] {
+            assert!(serde_json::from_value::<Acknowledge>(body.clone()).is_err(), "{body}");
+        }
+        let body: Acknowledge =
+            serde_json::from_value(json!({"message_id": id, "user_id": id, "current_user_id": "x"})).expect("it is one");
+        assert_eq!(body.must_be_caller(), [Some(id.into()), None]);
+    }
+}

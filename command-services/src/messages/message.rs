@@ -1,0 +1,156 @@
+//! The `message` aggregate: a stream per direct message.
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use schemas::messages::{MessageEvent, MessageSent, Via};
+use schemas::{Event, MessageId, Timestamp, UserId, conversation_id};
+use serde::{Deserialize, Serialize};
+
+/// A direct message: so far, whether it was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    sent: bool,
+}
+
+/// What one can ask of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MessageCommand {
+    /// Send it.
+    Send(Box<Draft>),
+}
+
+/// A message before it is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    pub message_id: MessageId,
+    pub sender_id: UserId,
+    pub recipient_id: UserId,
+    pub content: Ciphertext,
+    pub reply_to: Option<MessageId>,
+    pub via: Via,
+    /// Until when it waits for its recipient.
+    pub expires_at: Timestamp,
+}
+
+/// What two clients say to each other, as far as a server sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ciphertext {
+    pub encrypted_content: String,
+    pub encrypted_session_key: String,
+    pub sender_encrypted_content: Option<String>,
+    pub crypto_version: String,
+    pub encryption_algorithm: String,
+    pub kdf_algorithm: String,
+    pub signatures: Option<serde_json::Value>,
+}
+
+/// Why a message refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageRefused {
+    /// A message is sent once.
+    #[error("this message was sent already")]
+    SentAlready,
+}
+
+impl Aggregate for Message {
+    const TYPE: &'static str = MessageEvent::AGGREGATE;
+    type Command = MessageCommand;
+    type Event = MessageEvent;
+    type Error = MessageRefused;
+    type Services = ();
+
+    async fn handle(&mut self, command: MessageCommand, (): &(), sink: &EventSink<Self>) -> Result<(), MessageRefused> {
+        match command {
+            MessageCommand::Send(_) if self.sent => Err(MessageRefused::SentAlready),
+            MessageCommand::Send(draft) => {
+                sink.write(MessageEvent::Sent(sent(*draft)), self).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(&mut self, event: MessageEvent) {
+        match event {
+            MessageEvent::Sent(_) => self.sent = true,
+        }
+    }
+}
+
+fn sent(draft: Draft) -> MessageSent {
+    let Draft { message_id, sender_id, recipient_id, content, reply_to, via, expires_at } = draft;
+    MessageSent {
+        message_id,
+        conversation_id: conversation_id(sender_id, recipient_id),
+        sender_id,
+        recipient_id,
+        encrypted_content: content.encrypted_content,
+        encrypted_session_key: content.encrypted_session_key,
+        sender_encrypted_content: content.sender_encrypted_content,
+        crypto_version: content.crypto_version,
+        encryption_algorithm: content.encryption_algorithm,
+        kdf_algorithm: content.kdf_algorithm,
+        signatures: content.signatures,
+        // No upload is known to the server yet, and what it does not know is dropped.
+        media_ids: Vec::new(),
+        reply_to,
+        client_id: None,
+        via,
+        expires_at: Some(expires_at),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{Ciphertext, Draft, Message, MessageCommand, MessageRefused, sent};
+    use cqrs_es::test::TestFramework;
+    use schemas::messages::{MessageEvent, Via};
+    use schemas::{MessageId, UserId, conversation_id};
+    use uuid::Uuid;
+
+    pub(in super::super) fn draft() -> Draft {
+        Draft {
+            message_id: MessageId(Uuid::from_u128(10)),
+            sender_id: UserId(Uuid::from_u128(1)),
+            recipient_id: UserId(Uuid::from_u128(2)),
+            content: Ciphertext {
+                encrypted_content: "content".into(),
+                encrypted_session_key: "key".into(),
+                sender_encrypted_content: None,
+                crypto_version: "v1".into(),
+                encryption_algorithm: "ECDH-AES256-GCM".into(),
+                kdf_algorithm: "HKDF-SHA256".into(),
+                signatures: None,
+            },
+            reply_to: None,
+            via: Via::Send,
+            expires_at: "2026-01-31T10:30:00Z".parse().expect("a time"),
+        }
+    }
+
+    #[test]
+    fn a_draft_becomes_a_message_of_its_two_peoples_conversation() {
+        let event = sent(draft());
+        assert_eq!(event.conversation_id, conversation_id(event.recipient_id, event.sender_id));
+        TestFramework::<Message>::with(())
+            .given_no_previous_events()
+            .when(MessageCommand::Send(Box::new(draft())))
+            .then_expect_events(vec![MessageEvent::Sent(event)]);
+    }
+
+    #[test]
+    fn a_message_is_sent_once() {
+        TestFramework::<Message>::with(())
+            .given(vec![MessageEvent::Sent(sent(draft()))])
+            .when(MessageCommand::Send(Box::new(draft())))
+            .then_expect_error(MessageRefused::SentAlready);
+    }
+
+    #[test]
+    fn people_can_write_to_themselves() {
+        let note = Draft { recipient_id: draft().sender_id, ..draft() };
+        TestFramework::<Message>::with(())
+            .given_no_previous_events()
+            .when(MessageCommand::Send(Box::new(note.clone())))
+            .then_expect_events(vec![MessageEvent::Sent(sent(note))]);
+    }
+}

@@ -1,0 +1,57 @@
+//! Direct messages: sending one, and saying that it has arrived.
+
+pub mod acknowledge;
+mod message;
+mod people;
+mod receipt;
+pub mod send;
+
+use axum::Router;
+use axum::extract::FromRef;
+use platform::auth::{Caller, Tokens};
+use platform::fresh::Freshness;
+use platform::http::{IdempotencyKey, RequestContext};
+use platform::ledger::{Actor, CommandRecord, Context, Ledger};
+use platform::shutdown::Shutdown;
+
+use people::People;
+
+/// What the commands of this service need. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Messages {
+    /// Its ledger.
+    ledger: Ledger,
+    /// Who exists.
+    people: People,
+    /// Whom to believe.
+    tokens: Tokens,
+    /// Who waits for commands that are under way.
+    shutdown: Shutdown,
+}
+
+impl Messages {
+    /// On the messages ledger; `freshness` must hold the pool of `message_db`, where the copy of who exists stands.
+    #[must_use]
+    pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, shutdown: Shutdown) -> Self {
+        Self { ledger, people: People::new(freshness), tokens, shutdown }
+    }
+}
+
+impl FromRef<Messages> for Tokens {
+    fn from_ref(messages: &Messages) -> Self {
+        messages.tokens.clone()
+    }
+}
+
+/// Every command of this service, below `/api/v1`.
+pub fn router(messages: Messages) -> Router {
+    let routes = Router::new().merge(send::routes()).merge(acknowledge::routes());
+    Router::new().nest("/api/v1", routes).with_state(messages)
+}
+
+/// Why and by whom a command runs; with a record of its answer when the client sent a key for it.
+fn context(caller: &Caller, request: RequestContext, key: IdempotencyKey, body: &[u8; 32]) -> Context {
+    let digest = key.digest(body);
+    let record = key.key.map(|key| CommandRecord { actor: caller.user.to_string(), key, digest, status: 200 });
+    Context { actor: Actor::User(caller.user), request, record }
+}

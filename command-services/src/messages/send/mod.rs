@@ -1,0 +1,213 @@
+//! Sending a direct message: `POST /messages/send`, `POST /relay/send`, `POST /relay/queue`. One command; each route answers in its own shape.
+
+mod body;
+mod digest;
+
+pub(super) use body::when_it_is_one;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use platform::auth::Caller;
+use platform::clock;
+use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Written, detached};
+use platform::ledger::{AppendError, CommitError, Committed, Context, ExecuteError, Minted};
+use schemas::messages::{MessageEvent, MessageSent, Via};
+use schemas::{Event, MessageId, MessageObject, Recorded, Timestamp};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::Messages;
+use super::message::{Draft, Message, MessageCommand, MessageRefused};
+use body::SendBody;
+
+pub(super) fn routes() -> Router<Messages> {
+    Router::new().route("/messages/send", post(http_send)).route("/relay/send", post(http_relay)).route("/relay/queue", post(http_relay))
+}
+
+/// What is to be sent, and what makes a repeat of it the same.
+#[derive(Debug)]
+pub struct SendMessage {
+    draft: Draft,
+    /// See [`digest`].
+    digest: String,
+    /// Whether the client minted the message's id: then the id may have been used before.
+    minted_by_client: bool,
+}
+
+/// Why a send is refused; each variant is a reason that its sender understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendRefused {
+    /// Nobody has this id.
+    #[error("no such user")]
+    RecipientUnknown,
+    /// The id was used before, by another sender, for another recipient or for other content.
+    #[error("this message id already belongs to another message")]
+    IdTaken,
+}
+
+/// Why a send was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// For a reason that its sender understands.
+    #[error(transparent)]
+    Refused(#[from] SendRefused),
+    /// The ledger did not store it.
+    #[error(transparent)]
+    Ledger(#[from] CommitError),
+    /// Whether the recipient exists could not be learned in time.
+    #[error("whether the recipient exists is not known")]
+    Unsettled(Problem),
+}
+
+/// The one way to send.
+///
+/// Answers once the event is durable. Safe to repeat: with the same id, by whatever route, for ever; with the same `Idempotency-Key`, for 24 h. The
+/// repeat gets the first answer, whatever has changed since: every way to a refusal looks back first.
+///
+/// # Errors
+/// [`SendError`]
+#[tracing::instrument(name = "command.message.send", skip_all, fields(aggregate.id = %send.draft.message_id))]
+pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> Result<Committed, SendError> {
+    let SendMessage { draft, digest, minted_by_client } = send;
+    let (id, sender, recipient) = (draft.message_id, draft.sender_id, draft.recipient_id);
+    let mut unit = messages.ledger.unit(context);
+    // `queued` until there are sockets that could have it at once.
+    unit.remember(Some(digest), Some("queued".into()));
+
+    if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
+        if let Some(first) = unit.answered().await? {
+            return Ok(first);
+        }
+        if minted_by_client {
+            match unit.minted::<MessageEvent>(id).await? {
+                Minted::Again(first) => return Ok(first),
+                Minted::Taken => return Err(SendRefused::IdTaken.into()),
+                Minted::Free => {}
+            }
+        }
+        if !messages.people.exist_at_head(recipient).await.map_err(SendError::Unsettled)? {
+            return Err(SendRefused::RecipientUnknown.into());
+        }
+    }
+
+    unit.create::<Message>(id, MessageCommand::Send(Box::new(draft)), &()).await?;
+    match unit.commit_minted::<MessageEvent>(id).await {
+        Err(CommitError::Ledger(AppendError::Conflict { .. })) => Err(SendRefused::IdTaken.into()),
+        committed => Ok(committed?),
+    }
+}
+
+impl SendMessage {
+    /// What a body asks, once nothing is wrong with it.
+    fn of(caller: &Caller, body: SendBody, via: Via) -> Result<Self, Problem> {
+        // `ttl_days` is the relay's; elsewhere it is one more field that nobody knows.
+        let days = if via == Via::Relay { body.ttl_days()? } else { 7 };
+        let media = body.media();
+        let (asked_id, recipient_id, reply_to) = (body.message_id, body.recipient_id, body.reply_to);
+        let signatures = body.signatures.as_ref().map(digest::canonical);
+        let content = body.into_content(signatures.as_ref().map_or(0, Vec::len))?;
+        let digest = digest::of(caller.user, recipient_id, &content, signatures.as_deref(), &media, reply_to);
+        let draft = Draft {
+            message_id: asked_id.unwrap_or_else(|| MessageId(Uuid::now_v7())),
+            sender_id: caller.user,
+            recipient_id,
+            content,
+            reply_to,
+            via,
+            expires_at: (OffsetDateTime::from(clock::now()) + Duration::days(days)).into(),
+        };
+        Ok(Self { draft, digest, minted_by_client: asked_id.is_some() })
+    }
+}
+
+/// What every route has before it.
+type Asked = (State<Messages>, Caller, Params, RequestContext, IdempotencyKey);
+
+async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Response, Problem> {
+    let committed = carry_out(asked, body, Via::Send).await?;
+    let (event, sent) = first_of(&committed)?;
+    let object = MessageObject {
+        id: sent.message_id,
+        sender_id: sent.sender_id,
+        recipient_id: sent.recipient_id,
+        encrypted_content: &sent.encrypted_content,
+        encrypted_session_key: &sent.encrypted_session_key,
+        sender_encrypted_content: sent.sender_encrypted_content.as_deref(),
+        crypto_version: &sent.crypto_version,
+        encryption_algorithm: &sent.encryption_algorithm,
+        kdf_algorithm: &sent.kdf_algorithm,
+        signatures: sent.signatures.as_ref(),
+        created_at: event.recorded_at,
+        delivered_at: None,
+        reply_to: sent.reply_to,
+    };
+    let answer = Json(object).into_response();
+    Ok(Written(committed.token, answer).into_response())
+}
+
+#[derive(Serialize)]
+struct Queued<'a> {
+    success: bool,
+    message_id: MessageId,
+    status: &'a str,
+    expires_at: Option<Timestamp>,
+}
+
+async fn http_relay(asked: Asked, body: Valid<SendBody>) -> Result<Response, Problem> {
+    let committed = carry_out(asked, body, Via::Relay).await?;
+    let (event, sent) = first_of(&committed)?;
+    let status = event.metadata.answer.as_deref().unwrap_or("queued");
+    let answer = Json(Queued { success: true, message_id: sent.message_id, status, expires_at: sent.expires_at }).into_response();
+    Ok(Written(committed.token, answer).into_response())
+}
+
+async fn carry_out((State(messages), caller, params, request, key): Asked, asked: Valid<SendBody>, via: Via) -> Result<Committed, Problem> {
+    params.must_be(&caller)?;
+    let context = super::context(&caller, request, key, &asked.sha256);
+    let command = SendMessage::of(&caller, asked.body, via)?;
+    let shutdown = messages.shutdown.clone();
+    detached(&shutdown, async move { Ok(send(&messages, context, command).await?) }).await
+}
+
+/// The event as it was stored, whether just now or long ago: what an answer is rendered from, so that a repeat gets the same one.
+fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> {
+    let event = committed.events.first().ok_or_else(Problem::internal)?;
+    match MessageEvent::decode(event) {
+        Ok(MessageEvent::Sent(sent)) => Ok((event, sent)),
+        Err(error) => {
+            tracing::error!(%error, "a message that was sent cannot be read");
+            Err(Problem::internal())
+        }
+    }
+}
+
+impl From<ExecuteError<MessageRefused>> for SendError {
+    fn from(error: ExecuteError<MessageRefused>) -> Self {
+        match error {
+            ExecuteError::Refused(MessageRefused::SentAlready) => Self::Refused(SendRefused::IdTaken),
+            other => Self::Ledger(other.into()),
+        }
+    }
+}
+
+impl From<SendRefused> for Problem {
+    fn from(refused: SendRefused) -> Self {
+        match refused {
+            SendRefused::RecipientUnknown => Self::not_found("recipient_unknown", "Recipient not found"),
+            SendRefused::IdTaken => Self::conflict("id_taken", "This message_id already belongs to another message"),
+        }
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Refused(refused) => refused.into(),
+            SendError::Ledger(error) => error.into(),
+            SendError::Unsettled(problem) => problem,
+        }
+    }
+}
