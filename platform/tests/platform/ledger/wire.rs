@@ -1,0 +1,80 @@
+//! A wire between writer and server that a test can hold or cut.
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything passes.
+    Open,
+    /// Nothing passes, and nobody is told.
+    Held,
+    /// What is asked passes; with the next answer the connection breaks, unread. Then it is open again.
+    LosesAnswer,
+}
+
+/// Forwards connections to the server of a URL.
+pub struct Wire {
+    pub url: String,
+    mode: watch::Sender<Mode>,
+}
+
+impl Wire {
+    pub async fn to(url: &str) -> Self {
+        let server: PgConnectOptions = url.parse().unwrap();
+        let server = format!("{}:{}", server.get_host(), server.get_port());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = url.replace(&server, &listener.local_addr().unwrap().to_string());
+        assert_ne!(through, url, "the test server is reached by TCP");
+        let mode = watch::Sender::new(Mode::Open);
+        let modes = mode.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(forward(client, server, modes.clone()));
+            }
+        });
+        Self { url: through, mode }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Waits until an answer has been lost.
+    pub async fn lost(&self) {
+        self.mode.subscribe().wait_for(|mode| *mode == Mode::Open).await.unwrap();
+    }
+}
+
+async fn forward(client: TcpStream, server: TcpStream, modes: watch::Sender<Mode>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let mut asking = modes.subscribe();
+    let asks = async move {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+            asking.wait_for(|mode| *mode != Mode::Held).await.unwrap();
+            if to_server.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
+        }
+    };
+    let answers = async move {
+        let mut buffer = vec![0; 65_536];
+        let mut mode = modes.subscribe();
+        while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+            let now = *mode.wait_for(|mode| *mode != Mode::Held).await.unwrap();
+            if now == Mode::LosesAnswer {
+                modes.send_replace(Mode::Open);
+                break;
+            }
+            if to_client.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! { () = asks => {}, () = answers => {} }
+}
