@@ -77,20 +77,21 @@ async fn a_lane_held_beyond_the_deadline_leaves_the_outcome_unknown_and_the_retr
 #[tokio::test]
 async fn an_orphaned_backend_cannot_commit_what_its_writer_was_told_is_refused() {
     let database = LedgerDatabase::new().await;
-    let (writer, other) = (database.writer().await, database.writer().await);
+    let wire = Wire::to(&database.url).await;
+    let (writer, other) = (database.writer_over(&wire.url, DEADLINE).await, database.writer().await);
     let claim = |owner: &str| Append {
         effects: vec![Effect::Claim { kind: "email.v1", key: "ann".into(), owner: owner.into(), expires_at: None }],
         ..founding(Uuid::now_v7())
     };
     other.append(claim("bob")).await.unwrap();
-    // The batch stands before the lane; its connection dies; it is submitted again while the lane is still held.
+    // The batch stands before the lane; its writer loses the connection, its backend does not know; the batch is submitted again while the lane is still held.
     let holder = database.hold_lane().await;
     let ann = {
         let writer = writer.clone();
         tokio::spawn(async move { writer.append(claim("ann")).await })
     };
     let orphan = wait_until("the batch at the lane", BOUND, async || database.parked().await.first().copied()).await;
-    sqlx::query("SELECT pg_terminate_backend($1)").bind(orphan).execute(&database.pool).await.unwrap();
+    wire.orphan();
     wait_until("its successor at the lane", BOUND, async || database.parked().await.into_iter().find(|pid| *pid != orphan)).await;
     assert!(!database.parked().await.contains(&orphan), "the successor comes to the lane only when its predecessor is gone");
     drop(holder);

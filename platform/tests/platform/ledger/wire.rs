@@ -19,6 +19,7 @@ pub enum Mode {
 pub struct Wire {
     pub url: String,
     mode: watch::Sender<Mode>,
+    orphaned: watch::Sender<u32>,
 }
 
 impl Wire {
@@ -29,18 +30,24 @@ impl Wire {
         let through = url.replace(&server, &listener.local_addr().unwrap().to_string());
         assert_ne!(through, url, "the test server is reached by TCP");
         let mode = watch::Sender::new(Mode::Open);
-        let modes = mode.clone();
+        let orphaned = watch::Sender::new(0);
+        let (modes, orphans) = (mode.clone(), orphaned.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(forward(client, server, modes.clone()));
+                tokio::spawn(forward(client, server, modes.clone(), orphans.subscribe()));
             }
         });
-        Self { url: through, mode }
+        Self { url: through, mode, orphaned }
     }
 
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Breaks every connection on the client's side only: the server is not told, its backends go on.
+    pub fn orphan(&self) {
+        self.orphaned.send_modify(|times| *times += 1);
     }
 
     /// Waits until an answer has been lost.
@@ -49,20 +56,20 @@ impl Wire {
     }
 }
 
-async fn forward(client: TcpStream, server: TcpStream, modes: watch::Sender<Mode>) {
+async fn forward(client: TcpStream, server: TcpStream, modes: watch::Sender<Mode>, mut orphaned: watch::Receiver<u32>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let mut asking = modes.subscribe();
-    let asks = async move {
+    let asks = async {
         let mut buffer = vec![0; 65_536];
+        let mut mode = modes.subscribe();
         while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
-            asking.wait_for(|mode| *mode != Mode::Held).await.unwrap();
+            mode.wait_for(|mode| *mode != Mode::Held).await.unwrap();
             if to_server.write_all(&buffer[..count]).await.is_err() {
                 break;
             }
         }
     };
-    let answers = async move {
+    let answers = async {
         let mut buffer = vec![0; 65_536];
         let mut mode = modes.subscribe();
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
@@ -76,5 +83,13 @@ async fn forward(client: TcpStream, server: TcpStream, modes: watch::Sender<Mode
             }
         }
     };
-    tokio::select! { () = asks => {}, () = answers => {} }
+    tokio::select! {
+        () = asks => {}
+        () = answers => {}
+        _ = orphaned.changed() => {
+            drop((from_client, to_client));
+            // As a client behind a dead network: the server's side stays as it is.
+            std::future::pending::<()>().await;
+        }
+    }
 }
