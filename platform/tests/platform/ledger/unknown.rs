@@ -20,10 +20,17 @@ async fn killed_backends_lose_and_double_nothing() {
     let killer = tokio::spawn({
         let (database, done) = (Arc::clone(&database), Arc::clone(&done));
         async move {
-            let mut kills = 0;
+            let (mut kills, mut seen) = (0, 0);
             while !done.load(Ordering::Acquire) {
-                kills += database.kill_writers().await;
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                // Twice after something was stored, the second time while they come back: so that there is progress, however slow the machine is.
+                let commits = database.commits.load(Ordering::Acquire);
+                if commits > seen {
+                    seen = commits;
+                    kills += database.kill_writers().await;
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                    kills += database.kill_writers().await;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             kills
         }
