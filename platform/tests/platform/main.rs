@@ -18,4 +18,5 @@ mod redis;
 mod vault;
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 #![expect(clippy::unwrap_used, reason = "tests")]

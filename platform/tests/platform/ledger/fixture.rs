@@ -42,11 +42,15 @@ impl LedgerDatabase {
     }
 
     pub async fn writer_within(&self, deadline: Duration) -> Writer {
+        self.writer_over(&self.url, deadline).await
+    }
+
+    pub async fn writer_over(&self, url: &str, deadline: Duration) -> Writer {
         let commits = Arc::clone(&self.commits);
         let count = move || {
             commits.fetch_add(1, Ordering::Relaxed);
         };
-        Writer::start(&self.url, Topic::Messages, deadline, &Shutdown::new(), count).await.unwrap()
+        Writer::start(url, Topic::Messages, deadline, &Shutdown::new(), count).await.unwrap()
     }
 
     pub async fn connection(&self) -> PgConnection {

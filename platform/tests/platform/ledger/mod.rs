@@ -8,3 +8,4 @@ mod tally;
 mod two_writers;
 mod units;
 mod unknown;
+mod wire;

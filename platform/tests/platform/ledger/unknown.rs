@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::fixture::{BOUND, DEADLINE, LedgerDatabase, founding, recorded};
+use super::wire::{Mode, Wire};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_backends_lose_and_double_nothing() {
@@ -19,10 +20,17 @@ async fn killed_backends_lose_and_double_nothing() {
     let killer = tokio::spawn({
         let (database, done) = (Arc::clone(&database), Arc::clone(&done));
         async move {
-            let mut kills = 0;
+            let (mut kills, mut seen) = (0, 0);
             while !done.load(Ordering::Acquire) {
-                kills += database.kill_writers().await;
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                // Twice after something was stored, the second time while they come back: so that there is progress, however slow the machine is.
+                let commits = database.commits.load(Ordering::Acquire);
+                if commits > seen {
+                    seen = commits;
+                    kills += database.kill_writers().await;
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                    kills += database.kill_writers().await;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             kills
         }
@@ -76,20 +84,21 @@ async fn a_lane_held_beyond_the_deadline_leaves_the_outcome_unknown_and_the_retr
 #[tokio::test]
 async fn an_orphaned_backend_cannot_commit_what_its_writer_was_told_is_refused() {
     let database = LedgerDatabase::new().await;
-    let (writer, other) = (database.writer().await, database.writer().await);
+    let wire = Wire::to(&database.url).await;
+    let (writer, other) = (database.writer_over(&wire.url, DEADLINE).await, database.writer().await);
     let claim = |owner: &str| Append {
         effects: vec![Effect::Claim { kind: "email.v1", key: "ann".into(), owner: owner.into(), expires_at: None }],
         ..founding(Uuid::now_v7())
     };
     other.append(claim("bob")).await.unwrap();
-    // The batch stands before the lane; its connection dies; it is submitted again while the lane is still held.
+    // The batch stands before the lane; its writer loses the connection, its backend does not know; the batch is submitted again while the lane is still held.
     let holder = database.hold_lane().await;
     let ann = {
         let writer = writer.clone();
         tokio::spawn(async move { writer.append(claim("ann")).await })
     };
     let orphan = wait_until("the batch at the lane", BOUND, async || database.parked().await.first().copied()).await;
-    sqlx::query("SELECT pg_terminate_backend($1)").bind(orphan).execute(&database.pool).await.unwrap();
+    wire.orphan();
     wait_until("its successor at the lane", BOUND, async || database.parked().await.into_iter().find(|pid| *pid != orphan)).await;
     assert!(!database.parked().await.contains(&orphan), "the successor comes to the lane only when its predecessor is gone");
     drop(holder);
@@ -134,4 +143,83 @@ async fn a_database_that_went_away_is_a_certain_no_in_time() {
     assert!(begin.elapsed() < deadline * 2 + DEADLINE / 2);
     sqlx::query(allow(true)).execute(&server).await.unwrap();
     wait_until("the ledger works again", BOUND, async || writer.append(founding(Uuid::now_v7())).await.ok()).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_the_commit_is_found_by_submitting_the_same_batch_again() {
+    let database = LedgerDatabase::new().await;
+    let wire = Wire::to(&database.url).await;
+    let writer = database.writer_over(&wire.url, DEADLINE).await;
+    writer.append(founding(Uuid::now_v7())).await.unwrap();
+    let claim = Effect::Claim { kind: "email.v1", key: "ann".into(), owner: "a".into(), expires_at: None };
+    for (n, append) in [
+        founding(Uuid::now_v7()),
+        recorded(founding(Uuid::now_v7()), "with events", 1),
+        recorded(Append::default(), "without", 1),
+        Append { effects: vec![claim], ..founding(Uuid::now_v7()) },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        wire.set(Mode::LosesAnswer);
+        let stored = writer.append(append.clone()).await.unwrap();
+        wire.lost().await;
+        let positions: Vec<i64> = sqlx::query_scalar("SELECT position FROM events WHERE event_id = ANY ($1)")
+            .bind(append.events.iter().map(|event| event.event_id).collect::<Vec<_>>())
+            .fetch_all(&database.pool)
+            .await
+            .unwrap();
+        assert_eq!(stored.iter().map(|stored| stored.position).collect::<Vec<_>>(), positions, "append {n}");
+    }
+    assert_eq!(database.count("events").await, 4);
+    assert_eq!(database.count("command_results").await, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_no_caller_beyond_the_deadline_and_its_batch_comes_to_an_end() {
+    let database = LedgerDatabase::new().await;
+    let wire = Wire::to(&database.url).await;
+    let deadline = Duration::from_millis(700);
+    let writer = database.writer_over(&wire.url, deadline).await;
+    writer.append(founding(Uuid::now_v7())).await.unwrap();
+    wire.set(Mode::Held);
+    let begin = Instant::now();
+    let submitted = writer.append(recorded(founding(Uuid::now_v7()), "key", 1)).await;
+    assert_eq!(submitted, Err(AppendError::OutcomeUnknown));
+    let queued = writer.append(founding(Uuid::now_v7())).await;
+    assert_eq!(queued, Err(AppendError::Unavailable));
+    assert!(begin.elapsed() < deadline * 3, "{:?}", begin.elapsed());
+    wire.set(Mode::Open);
+    let again =
+        wait_until("the ledger works again", BOUND, async || match writer.append(recorded(founding(Uuid::now_v7()), "key", 1)).await {
+            Err(AppendError::Unavailable | AppendError::OutcomeUnknown) => None,
+            answer => Some(answer),
+        })
+        .await;
+    assert!(matches!(again, Err(AppendError::Duplicate { .. })), "{again:?}");
+    assert_eq!(database.count("events").await, 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_a_certain_no_at_once() {
+    let database = LedgerDatabase::new().await;
+    let writer = database.writer_within(BOUND).await;
+    let holder = database.hold_lane().await;
+    let large = || {
+        let mut append = founding(Uuid::now_v7());
+        append.events[0].payload = super::fixture::raw(&format!("\"{}\"", "x".repeat(890 << 10)));
+        append
+    };
+    let mut waiting = JoinSet::new();
+    for _ in 0..100 {
+        let (writer, append) = (writer.clone(), large());
+        waiting.spawn(async move { writer.append(append).await });
+    }
+    let refused = waiting.join_next().await.unwrap().unwrap();
+    assert_eq!(refused, Err(AppendError::Unavailable), "64 MiB wait; what comes beyond is not kept");
+    drop(holder);
+    let answers = waiting.join_all().await;
+    let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(stored >= 70, "{stored}");
+    assert_eq!(database.count("events").await, i64::try_from(stored).unwrap());
 }
