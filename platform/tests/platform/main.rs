@@ -3,3 +3,4 @@
 mod config;
 mod databases;
 mod private;
+mod telemetry;
