@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::private::{DataDir, PrivatePostgres, PrivateRedis};
+use platform::config::ServerUrl;
+use platform::private::{DataDir, PrivatePostgres, PrivateRedis, Running};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sqlx::{Connection, Executor, PgConnection};
 use testkit::servers::temporary_directory;
@@ -207,4 +208,19 @@ async fn a_cluster_that_was_half_made_is_made_again() {
     write(postgres.url(), "SELECT 1").await;
     assert!(!half.exists());
     postgres.stop().await;
+}
+
+#[tokio::test]
+async fn other_commands_find_the_servers_of_a_running_process_and_only_those() {
+    let dir = DataDir::open(&temporary_directory()).unwrap();
+    assert!(dir.running().unwrap().is_none());
+    let held = dir.lock().unwrap();
+    assert!(dir.running().unwrap_err().to_string().contains("just starting"));
+    let url = ServerUrl::new("postgres://postgres:planted@127.0.0.1:1/postgres");
+    held.tell(&Running::new(Some(&url), None)).unwrap();
+    let found = dir.running().unwrap().unwrap();
+    assert_eq!(found.postgres(), Some(url));
+    assert!(!format!("{found:?}").contains("planted"));
+    drop(held);
+    assert!(dir.running().unwrap().is_none(), "the file is still there, but nobody holds the lock");
 }

@@ -1,5 +1,4 @@
 //! Metrics on their port.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use platform::shutdown::Shutdown;
 use platform::telemetry::Metrics;
