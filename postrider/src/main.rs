@@ -1,1 +1,75 @@
-fn main() {}
+//! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
+
+mod migrate;
+mod roles;
+mod servers;
+mod settings;
+mod show;
+mod up;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An event-sourced messaging backend.
+///
+/// `postrider up` runs all of it in one process, with a Postgres and a Redis of its own when none are named. Every setting, its default and its meaning
+/// stands in postrider/config.default.toml; a file of your own, environment variables and flags override it, in this order.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, propagate_version = true, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    settings: settings::Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in this process: HTTP, commands, projections, queries
+    ///
+    /// Without DATABASE_URL and REDIS_URL it starts a Postgres and a Redis of its own, which live and die with it and keep their data in the data
+    /// directory. With them, several processes may run on the same servers. With KAFKA_BROKERS, events also travel through Kafka. SIGTERM or Ctrl-C ends it
+    /// in order; a second one at once.
+    Up(up::Options),
+    /// Make what is missing of databases, roles and schemas, and bring them up to date
+    ///
+    /// Safe to repeat, to interrupt, and to run beside an `up`, which does the same when it starts.
+    Migrate,
+    /// Show the effective settings, and where each value comes from
+    Config(show::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = cli.settings;
+    match cli.command {
+        Command::Up(options) => run(up::everything(settings, options)),
+        Command::Migrate => run(migrate::migrate(settings)),
+        Command::Config(options) => finish(show::show(&settings, &options)),
+    }
+}
+
+/// Runs a command to its end, in a runtime of its own.
+fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(command);
+            // What still blocks a thread then (a look-up of a host name, say) is not waited for.
+            runtime.shutdown_background();
+            finish(ended)
+        }
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+/// Says what went wrong, in one sentence and its causes.
+fn finish(ended: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    eprintln!("postrider: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+    ExitCode::FAILURE
+}

@@ -183,7 +183,7 @@ impl Sources {
         for (name, value) in &self.environment {
             let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            if name == FILE_VARIABLE || key.starts_with("TEST_") {
+            if name == FILE_VARIABLE || key.starts_with("TEST_") || key == "CRASH_POINT" {
                 continue;
             }
             let place = Place::Environment(name.clone().into_owned());
@@ -286,8 +286,7 @@ fn shown(key: &str, value: &Value) -> String {
         Value::String(..) if SECRETS.contains(&key) => "***".into(),
         Value::String(_, text) if is_url(key) => ServerUrl::new(text.as_str()).masked(),
         Value::String(_, text) => text.clone(),
-        Value::Num(_, number) => number.to_u128().map_or_else(|| format!("{number:?}"), |number| number.to_string()),
-        other => format!("{other:?}"),
+        other => other.to_i128().map_or_else(|| format!("{other:?}"), |number| number.to_string()),
     }
 }
 

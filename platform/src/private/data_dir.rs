@@ -25,6 +25,7 @@ pub struct DataDir {
 /// A data directory whose private servers are ours until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Locked {
+    data_dir: PathBuf,
     /// Below which each private server has a directory of its own.
     servers: PathBuf,
     account: Option<Account>,
@@ -91,7 +92,24 @@ impl DataDir {
         if servers != self.path {
             locks.push(self.claim(&servers)?); // a copy of the data directory names the same place
         }
-        Ok(Locked { servers, account, _locks: locks })
+        // Nobody else's servers run here any more, whatever an earlier process told.
+        let _nothing_told = fs::remove_file(self.path.join("running"));
+        Ok(Locked { data_dir: self.path.clone(), servers, account, _locks: locks })
+    }
+
+    /// Whether nobody has claimed the private servers.
+    pub(super) fn is_free(&self) -> Result<bool, StartError> {
+        let path = self.path.join("lock");
+        let failed = |error: io::Error| StartError::because(format!("{} cannot be used", path.display()), error);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => match flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => Ok(true),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+                Err(error) => Err(failed(error.into())),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn claim(&self, dir: &Path) -> Result<File, StartError> {
@@ -140,6 +158,10 @@ impl Locked {
     #[must_use]
     pub fn servers(&self) -> &Path {
         &self.servers
+    }
+
+    pub(super) fn told_in(&self) -> &Path {
+        &self.data_dir
     }
 
     pub(super) fn account(&self) -> Option<Account> {

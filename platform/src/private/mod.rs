@@ -1,6 +1,7 @@
 //! Servers of our own: a Postgres and a Redis as child processes below a data directory, for a machine where nothing is configured.
 //!
 //! * [`DataDir`] what belongs to one installation: layout version, lock, signing key · [`PrivatePostgres`], [`PrivateRedis`] the servers
+//! * [`Running`] how other commands find them
 //! * `child` a process that dies with us and is started again when it dies alone · `leftovers` what a killed parent left behind
 //!
 //! A server that is already on the machine is never touched: ports are free ones on 127.0.0.1, passwords are drawn, and a server that
@@ -11,10 +12,12 @@ mod data_dir;
 mod leftovers;
 mod postgres;
 mod redis;
+mod running;
 
 pub use data_dir::{DataDir, Locked};
 pub use postgres::PrivatePostgres;
 pub use redis::PrivateRedis;
+pub use running::Running;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;

@@ -12,6 +12,8 @@ use super::{PORTS_TRIED, free_port, in_path, leftovers, random_token};
 use crate::config::StartError;
 
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+/// What the kernel calls them: on Debian, the server is a link to the checker, which looks at the name it was called by.
+const EXECUTABLES: [&str; 4] = ["redis-server", "valkey-server", "redis-check-rdb", "valkey-check-rdb"];
 /// Loading a large append-only file takes its time.
 const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -126,7 +128,7 @@ fn launch(dir: &Arc<Locked>, home: &Path, program: &Path, port: u16, password: &
         .map_err(|error| StartError::because(format!("{} cannot be written", configuration.display()), error))?;
     let (dir, home, program): (_, PathBuf, PathBuf) = (Arc::clone(dir), home.into(), program.into());
     Child::start("Redis", move || {
-        leftovers::end(&data, &PROGRAMS, Signal::TERM)?;
+        leftovers::end(&data, &EXECUTABLES, Signal::TERM)?;
         let log = dir.log(&home).map_err(|error| StartError::because("the log of the private Redis cannot be opened", error))?;
         let mut command = dying_with_us(dir.account(), &data, log, &program)?;
         command.arg(&configuration);

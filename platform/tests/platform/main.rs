@@ -15,6 +15,7 @@ mod marks;
 mod own_redis;
 mod private;
 mod redis;
+mod telemetry;
 mod vault;
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]

@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::private::{DataDir, PrivatePostgres, PrivateRedis};
+use platform::config::ServerUrl;
+use platform::private::{DataDir, PrivatePostgres, PrivateRedis, Running};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sqlx::{Connection, Executor, PgConnection};
 use testkit::servers::temporary_directory;
@@ -98,22 +99,33 @@ async fn a_start_right_after_a_kill_waits_for_what_still_holds_the_data() {
 async fn servers_orphaned_in_spite_of_everything_are_ended_by_the_next_start() {
     let dir = temporary_directory();
     let locked = Arc::new(DataDir::open(&dir).unwrap().lock().unwrap());
-    let postgres = PrivatePostgres::start(&locked).await.unwrap();
-    postgres.stop().await;
+    PrivatePostgres::start(&locked).await.unwrap().stop().await;
+    PrivateRedis::start(&locked).await.unwrap().stop().await;
+    // Servers that nobody's death ends, as after a parent without `setpriv`.
     let data = locked.servers().join("postgres/data");
-    // A postmaster that nobody's death ends, as after a parent without `setpriv`.
     let program = fs::read_dir("/usr/lib/postgresql").unwrap().flatten().map(|entry| entry.path().join("bin/postgres")).next();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut orphan = as_owner_of(&data, &program.expect("Debian's Postgres"));
-    orphan.arg("-D").arg(&data).args(["-c", "unix_socket_directories=", "-c", &format!("port={port}")]);
-    let mut orphan = orphan.stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the orphan listens", BOUND, || async move { std::net::TcpStream::connect(("127.0.0.1", port)).ok() }).await;
+    let mut postgres = as_owner_of(&data, &program.expect("Debian's Postgres"));
+    postgres.arg("-D").arg(&data).args(["-c", "unix_socket_directories="]);
+    let postgres = orphan(postgres, |port| vec!["-c".into(), format!("port={port}")]).await;
+    let data = locked.servers().join("redis/data");
+    let mut redis = as_owner_of(&data, Path::new("redis-server"));
+    redis.args(["--appendonly", "yes", "--dir"]).arg(&data);
+    let redis = orphan(redis, |port| vec!["--port".into(), port.to_string()]).await;
 
-    let reaper = std::thread::spawn(move || orphan.wait());
     let next = PrivatePostgres::start(&locked).await.unwrap();
     write(next.url(), "SELECT 1").await;
-    assert!(reaper.join().unwrap().is_ok(), "it was ended, not joined");
+    postgres.join().expect("it was ended");
     next.stop().await;
+    PrivateRedis::start(&locked).await.unwrap().stop().await;
+    redis.join().expect("it was ended");
+}
+
+/// Starts a server on a free port and waits until it listens; the thread ends with it.
+async fn orphan(mut command: Command, on_port: impl Fn(u16) -> Vec<String>) -> std::thread::JoinHandle<()> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = command.args(on_port(port)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the orphan listens", BOUND, || async move { std::net::TcpStream::connect(("127.0.0.1", port)).ok() }).await;
+    std::thread::spawn(move || drop(server.wait()))
 }
 
 fn as_owner_of(data: &Path, program: &Path) -> Command {
@@ -207,4 +219,19 @@ async fn a_cluster_that_was_half_made_is_made_again() {
     write(postgres.url(), "SELECT 1").await;
     assert!(!half.exists());
     postgres.stop().await;
+}
+
+#[tokio::test]
+async fn other_commands_find_the_servers_of_a_running_process_and_only_those() {
+    let dir = DataDir::open(&temporary_directory()).unwrap();
+    assert!(dir.running().unwrap().is_none());
+    let held = dir.lock().unwrap();
+    assert!(dir.running().unwrap_err().to_string().contains("just starting"));
+    let url = ServerUrl::new("postgres://postgres:planted@127.0.0.1:1/postgres");
+    held.tell(&Running::new(Some(&url), None)).unwrap();
+    let found = dir.running().unwrap().unwrap();
+    assert_eq!(found.postgres(), Some(url));
+    assert!(!format!("{found:?}").contains("planted"));
+    drop(held);
+    assert!(dir.running().unwrap().is_none(), "the file is still there, but nobody holds the lock");
 }
