@@ -71,6 +71,8 @@ pub struct Postgres {
     pub user_pool: u32,
     /// Connections of the messages service's pool.
     pub message_pool: u32,
+    /// Connections to each ledger, for look-ups and its feed.
+    pub ledger_pool: u32,
     /// Connections of each reader's pool.
     pub reader_pool: u32,
     /// How long to wait for a free connection.

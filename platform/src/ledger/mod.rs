@@ -24,7 +24,7 @@ mod writer;
 pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, NotStorable, Stored};
 pub use committed::{CommitError, Committed, ExecuteError};
 pub use connection::lookup_options;
-pub use feed::{Feed, LedgerMeta, Page, WAKE_CHANNEL};
+pub use feed::{Feed, LedgerMeta, Page};
 pub use handle::{Ledger, LedgerConfig};
 pub use unit::{Actor, Context, Minted, Unit};
 pub use writer::Writer;

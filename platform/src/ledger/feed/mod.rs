@@ -15,13 +15,12 @@ use uuid::Uuid;
 pub use pages::LedgerMeta;
 use ring::Ring;
 
+use crate::marks::{WAKE, Wake};
 use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 
 /// Bytes that the ring keeps.
 const RING_BYTES: usize = 16 << 20;
-/// The Redis channel on which writers of other processes say which ledger (`messages`) has something new.
-pub const WAKE_CHANNEL: &str = "wake";
 
 /// One reader per ledger and process. Keeps the newest events in a ring bounded by bytes (16 MiB): who is at the tail shares it, who is behind reads pages of its own. Clones share it.
 #[derive(Clone, Debug)]
@@ -191,14 +190,14 @@ impl Feed {
     }
 
     fn follow_wakes(&self, redis: &Redis, shutdown: Shutdown) {
-        let mut messages = redis.subscribe(WAKE_CHANNEL);
+        let mut messages = redis.subscribe(WAKE);
         let feed = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = shutdown.draining() => return,
                     message = messages.recv() => match message {
-                        Some(service) if service == feed.topic().service().as_bytes() => feed.wake(),
+                        Some(message) if Wake::read(&message).is_some_and(|wake| wake.topic == feed.topic()) => feed.wake(),
                         Some(_) => {}
                         None => return,
                     },
