@@ -33,7 +33,12 @@ pub(super) fn lane(topic: Topic) -> i32 {
 pub fn lookup_options(url: &str, topic: Topic) -> Result<PgConnectOptions, StartError> {
     let options: PgConnectOptions =
         url.parse().map_err(|error: sqlx::Error| StartError::because("the ledger's database URL cannot be read", error))?;
-    Ok(options.options([("search_path", schema(topic)), ("statement_timeout", "10s".to_owned()), ("lock_timeout", "2s".to_owned())]))
+    Ok(options.options([
+        ("search_path", schema(topic)),
+        ("statement_timeout", "10s".to_owned()),
+        ("lock_timeout", "2s".to_owned()),
+        ("idle_in_transaction_session_timeout", "10s".to_owned()),
+    ]))
 }
 
 /// Who a backend is: process ids come back, but not with the same start.
@@ -70,7 +75,6 @@ impl Connector {
                 ("default_transaction_isolation", "read committed".to_owned()),
                 ("statement_timeout", "0".to_owned()),
                 ("lock_timeout", format!("{}ms", lock_timeout.as_millis())),
-                ("idle_in_transaction_session_timeout", "10s".to_owned()),
                 ("client_connection_check_interval", "1s".to_owned()),
             ])
             .application_name(&format!("postrider-writer-{}", schema(topic)));

@@ -13,10 +13,15 @@ pub(super) enum Verdict {
     Unavailable,
     /// The connection is gone: it may have been written, or be written yet.
     InDoubt,
+    /// There was an answer, and we do not understand it: no use to ask again.
+    Unreadable,
 }
 
 pub(super) fn verdict(error: &sqlx::Error) -> Verdict {
     match error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::RowNotFound => {
+            Verdict::Unreadable
+        }
         // Refused before a byte was sent.
         sqlx::Error::Encode(_) => Verdict::Culprit("encoding".to_owned()),
         sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {

@@ -21,6 +21,9 @@ use crate::shutdown::Shutdown;
 /// Before a batch that was rolled back is submitted again, and between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Before a batch in doubt is submitted again after a failure that says nothing of its first submission.
+const DOUBT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How a writer is told that something was committed.
 type Committed = Box<dyn Fn() + Send + Sync>;
 
@@ -218,7 +221,7 @@ impl Lane {
             }
             // What was said of this submission says nothing of an earlier one that stayed without an answer.
             Verdict::InDoubt | Verdict::Again | Verdict::Unavailable if part.in_doubt => {
-                sleep(PAUSE).await;
+                sleep(DOUBT_PAUSE).await;
                 parts.push(part);
             }
             Verdict::InDoubt => parts.push(Part { in_doubt: true, ..part }),
@@ -228,6 +231,7 @@ impl Lane {
                 parts.push(part);
             }
             Verdict::Unavailable => part.appends.into_iter().for_each(|waiting| waiting.answer(Err(AppendError::Unavailable))),
+            Verdict::Unreadable => part.appends.into_iter().for_each(|waiting| waiting.answer(Err(AppendError::OutcomeUnknown))),
         }
     }
 
@@ -288,7 +292,7 @@ impl Lane {
             "a batch was not stored"
         );
         // A server that turned read-only may have a successor at the same address.
-        if matches!(verdict, Verdict::InDoubt | Verdict::Unavailable) {
+        if matches!(verdict, Verdict::InDoubt | Verdict::Unavailable | Verdict::Unreadable) {
             self.live = None;
         }
         Err(verdict)

@@ -57,6 +57,9 @@ async fn among_256_concurrent_appends_only_the_culprits_fail() {
             let key = (0..4_000).map(|_| Uuid::now_v7().simple().to_string()).collect();
             append.effects = vec![Effect::Put { kind: "x", key, value: vec![1], expires_at: None }];
         }
+        if i == 102 {
+            append.events[0].payload = raw(r#""\u0000""#);
+        }
         tasks.spawn(async move { (i, writer.append(append).await) });
     }
     let (mut stored, mut conflicts, mut rejected) = (0, 0, 0);
@@ -65,11 +68,12 @@ async fn among_256_concurrent_appends_only_the_culprits_fail() {
             (_, Ok(_)) => stored += 1,
             (i, Err(AppendError::Conflict { head: 1, expected: 0, .. })) if i % 8 == 0 => conflicts += 1,
             (101, Err(AppendError::Rejected(NotStorable::Refused(state)))) if state == "54000" => rejected += 1,
+            (102, Err(AppendError::Rejected(NotStorable::Nul))) => rejected += 1,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((stored, conflicts, rejected), (223, 32, 1));
-    assert_eq!(database.count("events").await, 224);
+    assert_eq!((stored, conflicts, rejected), (222, 32, 2));
+    assert_eq!(database.count("events").await, 223);
     assert_eq!(database.count("secrets").await, 0, "nothing of the refused one");
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use platform::ledger::{Append, AppendError, Effect};
+use platform::ledger::{Append, AppendError, Effect, Writer};
+use platform::shutdown::Shutdown;
+use schemas::Topic;
 use testkit::wait_until;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -222,4 +224,44 @@ async fn a_full_queue_is_a_certain_no_at_once() {
     let stored = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(stored >= 70, "{stored}");
     assert_eq!(database.count("events").await, i64::try_from(stored).unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_has_become_read_only_is_a_certain_no_at_once_until_it_is_writable_again() {
+    let database = LedgerDatabase::new().await;
+    let deadline = Duration::from_secs(1);
+    let writer = database.writer_within(deadline).await;
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&database.pool).await.unwrap();
+    let read_only = |yes: &str| sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} SET default_transaction_read_only = {yes}"));
+    let mut admin = database.connection().await;
+    sqlx::query(read_only("on")).execute(&mut admin).await.unwrap();
+    database.kill_writers().await;
+    let begin = Instant::now();
+    // In doubt once, since its connection died: it is settled only by an answer, which a read-only server cannot give.
+    let first = tokio::spawn({
+        let writer = writer.clone();
+        async move { writer.append(founding(Uuid::now_v7())).await }
+    });
+    assert_eq!(first.await.unwrap(), Err(AppendError::OutcomeUnknown));
+    assert!(begin.elapsed() < deadline * 3);
+    sqlx::query(read_only("off")).execute(&mut admin).await.unwrap();
+    wait_until("the ledger works again", BOUND, async || writer.append(founding(Uuid::now_v7())).await.ok()).await;
+    assert_eq!(database.count("events").await, 2, "the first one was driven to its end");
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_waits_for_the_batch_in_flight() {
+    let database = LedgerDatabase::new().await;
+    let shutdown = Shutdown::new();
+    let writer = Writer::start(&database.url, Topic::Messages, DEADLINE, &shutdown, || {}).await.unwrap();
+    let holder = database.hold_lane().await;
+    let append = tokio::spawn(async move { writer.append(founding(Uuid::now_v7())).await });
+    wait_until("the batch at the lane", BOUND, async || (!database.parked().await.is_empty()).then_some(())).await;
+    append.abort();
+    shutdown.drain();
+    let mut end = Box::pin(shutdown.finished());
+    assert!(futures::poll!(&mut end).is_pending());
+    drop(holder);
+    tokio::time::timeout(BOUND, end).await.unwrap();
+    assert_eq!(database.count("events").await, 1);
 }
