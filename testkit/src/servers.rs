@@ -59,8 +59,12 @@ pub fn temporary_directory() -> PathBuf {
     use std::os::unix::process::CommandExt;
     let path = std::env::temp_dir().join(format!("postrider-test-{}", Uuid::now_v7().simple()));
     std::fs::create_dir(&path).expect("a temporary directory can be made");
-    // Its input ends when this process does; a moment later the servers, which die with us, have let go of their files.
-    let sweeper = r#"cat >/dev/null; for i in 1 2 3 4 5; do sleep 0.5; rm -rf "$0" 2>/dev/null && break; done"#;
+    // Its input ends when this process does; a moment later the servers, which die with us, have let go of their files. A Postgres that was killed
+    // leaves a segment of shared memory, which its next start would remove; its number is in the seventh line.
+    let sweeper = r#"cat >/dev/null; for i in 1 2 3 4 5; do sleep 0.5
+        find "$0" -name postmaster.pid | while read -r file; do ipcrm -m "$(sed -n '7s/.* //p' "$file")"; done
+        rm -rf "$0" && break
+    done"#;
     #[expect(clippy::zombie_processes, reason = "it outlives us: that is its purpose")]
     let mut sweeper = Command::new("/bin/sh")
         .args(["-c", sweeper])

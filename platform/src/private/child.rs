@@ -26,6 +26,7 @@ const STEADY: Duration = Duration::from_secs(60);
 /// the *thread* that made it, and an async runtime ends threads as it likes.
 #[derive(Debug)]
 pub(super) struct Child {
+    in_haste: Signal,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
 }
@@ -64,9 +65,11 @@ impl Shared {
 }
 
 impl Child {
-    /// Starts the keeper. `prepare` runs before every start, in the keeper's thread, and may take its time.
+    /// Starts the keeper. `prepare` runs before every start, in the keeper's thread, and may take its time. `in_haste` is what ends the process at once
+    /// when this is dropped without [`Child::stop`].
     pub(super) fn start(
         name: &'static str,
+        in_haste: Signal,
         prepare: impl Fn() -> Result<Command, StartError> + Send + 'static,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared { name, state: Mutex::default(), changed: Condvar::new() });
@@ -76,7 +79,7 @@ impl Child {
             .name(format!("keeps-{name}"))
             .spawn(move || keeper.keep(prepare))
             .map_err(|error| StartError::because(format!("no thread to keep the private {name}"), error))?;
-        Ok(Self { shared, phase })
+        Ok(Self { in_haste, shared, phase })
     }
 
     /// What it is doing now.
@@ -112,7 +115,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.phase() != Phase::Ended {
-            self.ask_to_end(Signal::TERM);
+            self.ask_to_end(self.in_haste);
         }
     }
 }

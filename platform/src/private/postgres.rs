@@ -174,7 +174,8 @@ fn make_cluster(dir: &Locked, home: &Path, data: &Path, programs: &Path) -> Resu
 fn launch(dir: &Arc<Locked>, home: &Path, data: &Path, programs: &Path, port: u16) -> Result<Child, StartError> {
     let (dir, home, data, program): (_, PathBuf, PathBuf, _) = (Arc::clone(dir), home.into(), data.into(), programs.join("postgres"));
     let settings = settings(port, programs_version(programs));
-    Child::start("Postgres", move || {
+    // In haste: without a checkpoint, but not without giving its shared memory back.
+    Child::start("Postgres", Signal::QUIT, move || {
         // The backends of a killed postmaster notice by themselves, but not at once; until then their shared memory is in use.
         leftovers::end(&data, &PROGRAMS, Signal::INT)?;
         forget_reused_process(&data);

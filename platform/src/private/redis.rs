@@ -127,7 +127,7 @@ fn launch(dir: &Arc<Locked>, home: &Path, program: &Path, port: u16, password: &
         .and_then(|()| dir.give(&configuration))
         .map_err(|error| StartError::because(format!("{} cannot be written", configuration.display()), error))?;
     let (dir, home, program): (_, PathBuf, PathBuf) = (Arc::clone(dir), home.into(), program.into());
-    Child::start("Redis", move || {
+    Child::start("Redis", Signal::KILL, move || {
         leftovers::end(&data, &EXECUTABLES, Signal::TERM)?;
         let log = dir.log(&home).map_err(|error| StartError::because("the log of the private Redis cannot be opened", error))?;
         let mut command = dying_with_us(dir.account(), &data, log, &program)?;
