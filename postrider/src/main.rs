@@ -1,5 +1,6 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
+mod bench;
 mod migrate;
 mod roles;
 mod servers;
@@ -37,6 +38,9 @@ enum Command {
     ///
     /// Safe to repeat, to interrupt, and to run beside an `up`, which does the same when it starts.
     Migrate,
+    /// Measure it, and check what is counted
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Show the effective settings, and where each value comes from
     Config(show::Options),
 }
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Up(options) => run(up::everything(settings, options)),
         Command::Migrate => run(migrate::migrate(settings)),
+        Command::Bench(bench) => run(bench::run(bench)),
         Command::Config(options) => finish(show::show(&settings, &options)),
     }
 }

@@ -108,7 +108,7 @@ impl Roles {
                 topic,
                 pool: pool.clone(),
                 redis: Some(redis.clone()),
-                deadline: config.ledger.command_deadline,
+                deadline: config.limits.command_deadline,
             };
             Ledger::open(config, vault.clone(), marks.clone(), shutdown.clone()).await
         };

@@ -96,7 +96,7 @@ async fn run(
     let patience = config.server.shutdown.saturating_sub(FOR_SERVERS);
     let redis = servers.redis.clone();
     let draining = shutdown.clone();
-    let ground = Ground { config, data_dir, databases, pools, redis, metrics, listener, shutdown };
+    let ground = Ground { config, data_dir, databases, pools, redis, listener, shutdown };
     let started = move || say(&where_is_what, pretty);
     let too_late = async {
         draining.draining().await;

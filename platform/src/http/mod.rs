@@ -6,7 +6,6 @@
 
 mod body;
 mod connection;
-mod consistency;
 mod context;
 mod edge;
 pub mod health;
@@ -18,7 +17,6 @@ mod serve;
 mod written;
 
 pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
-pub use consistency::CONSISTENCY_TOKEN;
 pub use context::{RequestContext, request_context};
 pub use edge::routes;
 pub use idempotency::IdempotencyKey;
