@@ -35,7 +35,6 @@ async fn marks_only_rise_however_they_are_left() {
     let (one, _) = process(&server, LONG).await;
     let (two, _) = process(&server, LONG).await;
     let (ann, bob) = (user(), user());
-    // 99 before 100 and 9 before 10: as texts they would fall.
     let mut positions: Vec<i64> = (1..=400).map(|n| n * 7919 % 401).collect();
     positions.push(i64::MAX - 1);
     let leaves = positions.iter().enumerate().map(|(n, position)| {
@@ -49,8 +48,14 @@ async fn marks_only_rise_however_they_are_left() {
     let expected = vec![mark(Topic::Auth, 1, i64::MAX - 1), mark(Topic::Messages, 3, 806)];
     assert_eq!(sorted(one.of(&[ann]).await), expected);
     assert_eq!(sorted(two.of(&[bob, ann, user()]).await), expected);
-    one.leave(&[ann], &[mark(Topic::Messages, 3, 5)]).await;
-    assert_eq!(sorted(two.of(&[ann]).await), expected);
+    // One after the other: nothing but the script compares them.
+    let eve = user();
+    for (left, kept) in
+        [(9, 9), (10, 10), (9, 10), (99, 99), (100, 100), (11, 100), (i64::MAX - 1, i64::MAX - 1), (i64::MAX, i64::MAX), (9, i64::MAX)]
+    {
+        one.leave(&[eve], &[mark(Topic::Messages, 0, left)]).await;
+        assert_eq!(sorted(two.of(&[eve]).await), [mark(Topic::Messages, 0, kept)]);
+    }
 }
 
 fn sorted(known: Known) -> Vec<Mark> {

@@ -1,8 +1,11 @@
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use platform::redis::{Redis, RedisAway, TIME_OUT};
 use platform::shutdown::Shutdown;
 use testkit::wait_until;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::own_redis::OwnRedis;
 
@@ -143,4 +146,38 @@ async fn a_channel_is_followed_across_a_restart() {
 async fn a_url_that_cannot_be_read_is_refused_without_being_repeated() {
     let error = Redis::connect("postgres://user:hunter2@host", Shutdown::new()).unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+/// Answers every command alike.
+async fn answering_all(answer: Arc<RwLock<&'static str>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let mut received = [0; 4096];
+                while let Ok(n @ 1..) = connection.read(&mut received).await {
+                    // One array per command.
+                    let commands = received[..n].iter().filter(|byte| **byte == b'*').count();
+                    let text = answer.read().unwrap().repeat(commands);
+                    connection.write_all(text.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_redis_that_is_still_loading_its_data_is_away() {
+    let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+    let answer = Arc::new(RwLock::new(loading));
+    let redis = Redis::connect(&answering_all(Arc::clone(&answer)).await, Shutdown::new()).unwrap();
+    assert!(ping(&redis).await.is_err());
+    *answer.write().unwrap() = "+OK\r\n";
+    up(&redis).await;
+    *answer.write().unwrap() = loading;
+    assert!(ping(&redis).await.is_err());
+    assert!(!redis.is_up());
 }
