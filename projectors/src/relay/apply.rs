@@ -23,7 +23,10 @@ pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<
         Vec::<&str>::with_capacity(n),
         Vec::<Option<String>>::with_capacity(n),
     );
-    for row in waiting.values() {
+    // In their order, so that what is read together lies together.
+    let mut rows: Vec<&Row> = waiting.values().collect();
+    rows.sort_unstable_by_key(|row| row.position);
+    for row in rows {
         let sent = &row.sent;
         ids.push(sent.message_id.0);
         recipients.push(sent.recipient_id.0);
