@@ -5,3 +5,4 @@ mod history;
 mod people;
 mod relay;
 mod tables;
+mod users;

@@ -1,0 +1,6 @@
+//! Commands through their routes, on a real ledger.
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
+
+mod acknowledge;
+mod send;
+mod service;
