@@ -40,6 +40,8 @@ pub struct Ground {
     pub pools: Pools,
     /// May be away.
     pub redis: ServerUrl,
+    /// Whether this process has started that Redis for itself.
+    pub own_redis: bool,
     /// Bound, not served yet.
     pub listener: TcpListener,
     /// When to end.
@@ -91,10 +93,12 @@ impl Roles {
         for condition in ["redis has answered", "revocations are loaded"] {
             readiness.require(condition);
         }
-        let redis = Redis::connect(ground.redis.expose(), shutdown.clone()).map_err(|error| StartError::because("Redis cannot be used", error))?;
+        let connect = if ground.own_redis { Redis::connect_to_own } else { Redis::connect };
+        let redis = connect(ground.redis.expose(), shutdown.clone()).map_err(|error| StartError::because("Redis cannot be used", error))?;
         let vault = Vault::open(pools.keys.clone(), config.keys.wrapping_key.as_ref().map(|key| key.0)).await?;
         let marks = Marks::new(redis.clone(), shutdown);
-        let heads = Heads::new(BTreeMap::from([(Topic::Auth, pools.auth_reader.clone()), (Topic::Messages, pools.messages_reader.clone())]));
+        let heads =
+            Heads::new(BTreeMap::from([(Topic::Auth, pools.auth_reader.clone()), (Topic::Messages, pools.messages_reader.clone())]));
         let reached = Reached::new(redis.clone(), models(pools), shutdown.clone());
         let services = BTreeMap::from([("users", pools.users.clone()), ("messages", pools.messages.clone())]);
         let freshness = Freshness { marks: marks.clone(), heads, reached: reached.clone(), pools: Arc::new(services) };
@@ -179,7 +183,12 @@ struct Start<'a> {
 impl Start<'_> {
     fn projection<P: Projection>(&self, projection: P, pool: &sqlx::PgPool, ledger: &Ledger) {
         self.readiness.require(P::Model::NAME);
-        let config = RunnerConfig { pool: pool.clone(), announce: Arc::new(self.reached.clone()), readiness: self.readiness.clone(), exclusive: true };
+        let config = RunnerConfig {
+            pool: pool.clone(),
+            announce: Arc::new(self.reached.clone()),
+            readiness: self.readiness.clone(),
+            exclusive: true,
+        };
         let source = Box::new(LedgerSource::new(ledger.feed().clone()));
         let (failed, shutdown) = (self.failed.clone(), self.shutdown.clone());
         self.shutdown.spawn(async move {

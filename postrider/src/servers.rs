@@ -47,6 +47,11 @@ impl Servers {
         Ok(Self { postgres, redis, locked, private_postgres, private_redis })
     }
 
+    /// Whether Redis is a private one.
+    pub fn has_own_redis(&self) -> bool {
+        self.private_redis.is_some()
+    }
+
     /// Where Postgres and Redis are, for people.
     pub fn described(&self, config: &Config) -> [String; 2] {
         let private = |port: u16, server: &str| {

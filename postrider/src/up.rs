@@ -94,9 +94,9 @@ async fn run(
     let where_is_what = where_is_what(&config, servers, listener.local_addr().ok());
     let pretty = telemetry::is_pretty(config.telemetry.format);
     let patience = config.server.shutdown.saturating_sub(FOR_SERVERS);
-    let redis = servers.redis.clone();
+    let (redis, own_redis) = (servers.redis.clone(), servers.has_own_redis());
     let draining = shutdown.clone();
-    let ground = Ground { config, data_dir, databases, pools, redis, listener, shutdown };
+    let ground = Ground { config, data_dir, databases, pools, redis, own_redis, listener, shutdown };
     let started = move || say(&where_is_what, pretty);
     let too_late = async {
         draining.draining().await;

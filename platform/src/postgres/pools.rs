@@ -43,9 +43,8 @@ impl Pools {
     /// When a server cannot be reached, or does not let in as many as the pools may open.
     pub async fn open(databases: &Databases, config: &config::Postgres) -> Result<Self, StartError> {
         let own = |service: Service| lazy(databases.url(service), &service.to_string(), None, service.pool_size(config), config);
-        let ledger = |service: Service| {
-            lazy(databases.url(service), &format!("{service} ledger"), service.ledger(), config.ledger_pool, config)
-        };
+        let ledger =
+            |service: Service| lazy(databases.url(service), &format!("{service} ledger"), service.ledger(), config.ledger_pool, config);
         let reader = |service: Service| lazy(databases.as_reader(service), &format!("{service} head"), None, config.reader_pool, config);
         let pools = Self {
             auth: own(Service::Auth)?,

@@ -1,8 +1,5 @@
-//! What needs real servers.
 //! The seams of the platform, against real servers.
-//! The platform's promises, against real servers.
-//! Against real servers.
-//! Tests of the plumbing against real servers.
+#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 mod auth;
 mod config;
@@ -17,7 +14,3 @@ mod private;
 mod redis;
 mod telemetry;
 mod vault;
-
-#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
-#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
-#![expect(clippy::unwrap_used, reason = "tests")]

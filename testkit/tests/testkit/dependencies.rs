@@ -98,7 +98,8 @@ async fn with_a_full_disk_sends_answer_503_lose_nothing_and_go_on_when_there_is_
     let mut system = System::prepare(SystemConfig::default());
     let data = system.directory.join("data");
     std::fs::create_dir_all(&data).expect("a directory");
-    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs"]).arg(&data).output().expect("mount");
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs"]).arg(&data).output().expect("mount");
     if !mounted.status.success() {
         eprintln!("left out: a small file system cannot be mounted here: {}", String::from_utf8_lossy(&mounted.stderr));
         return;
