@@ -4,6 +4,7 @@ mod batching;
 mod fixture;
 mod idempotency;
 mod refusals;
+mod sealed;
 mod tally;
 mod two_writers;
 mod units;
