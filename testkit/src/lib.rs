@@ -1,5 +1,6 @@
 //! Tests only: private servers, builders, and waiting for conditions.
 
+pub mod kafka;
 pub mod load;
 pub mod person;
 pub mod servers;

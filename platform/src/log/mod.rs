@@ -1,6 +1,7 @@
 //! The log as its readers see it: sources, projections, checkpoints, topics.
 
 mod checkpoint;
+pub mod kafka;
 mod ledger_source;
 mod projection;
 mod runner;

@@ -2,5 +2,8 @@
 
 mod conformance;
 mod feed;
+mod kafka;
+mod publisher;
 mod runner;
 mod support;
+mod topics;

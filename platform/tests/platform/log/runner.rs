@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use testkit::wait_until;
 use tokio::task::JoinHandle;
 
-use super::support::TestLedger;
+use super::support::{FromKafka, TestLedger};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -385,4 +385,35 @@ async fn an_older_build_refuses_what_a_newer_one_has_filled() {
     let old = start::<1>(&ledger).await;
     let refused = tokio::time::timeout(BOUND, old.task).await.unwrap().unwrap().unwrap_err();
     assert!(refused.to_string().contains("build 2") && refused.to_string().contains("newer release"), "{refused}");
+}
+
+/// Two runners share a projection over Kafka; one of them ends in the middle.
+pub(super) async fn shared(world: &FromKafka) {
+    let ledger = &world.ledger;
+    ledger.fill(0, 1000, 60).await;
+    let run = async || {
+        let (shutdown, readiness, heard) = (Shutdown::new(), Readiness::new(), Arc::new(Heard::default()));
+        readiness.require("tally");
+        let config =
+            RunnerConfig { pool: ledger.database.clone(), announce: heard.clone(), readiness: readiness.clone(), exclusive: false };
+        let switches = Arc::new(Switches::default());
+        let source = Box::new(world.reader("tally").await);
+        let task = tokio::spawn(Runner::new(Tally::<1>(switches.clone()), config).run(source, shutdown.clone()));
+        Running { shutdown, readiness, heard, switches, task }
+    };
+    let (one, two) = (run().await, run().await);
+    let worked = |running: &Running| running.switches.held.load(Ordering::Relaxed) > 2 && running.readiness.missing().is_empty();
+    let (mut filled, begin) = (1000, std::time::Instant::now());
+    while !(worked(&one) && worked(&two)) {
+        assert!(begin.elapsed() < BOUND * 3, "only one of them works");
+        ledger.fill(filled, 60, 60).await;
+        filled += 60;
+        until(ledger, SEEN, i64::try_from(filled).unwrap()).await;
+    }
+    one.stop().await;
+    ledger.fill(filled, 60, 60).await;
+    until(ledger, SEEN, i64::try_from(filled + 60).unwrap()).await;
+    two.stop().await;
+    assert_eq!(number(&ledger.database, TOTAL).await, i64::try_from(filled + 60).unwrap());
+    assert_eq!(number(&ledger.database, PARKED).await, 0);
 }

@@ -1,10 +1,21 @@
 //! A ledger to read from, written through its own function.
 
-use platform::ledger::Feed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use platform::config::StartError;
+use platform::ledger::{Feed, Publisher};
+use platform::log::kafka::{KafkaConfig, KafkaSource};
+use platform::log::topics::Topics;
 use platform::shutdown::Shutdown;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::{Topic, key_hash};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// The messages ledger in a database of its own.
@@ -13,6 +24,8 @@ pub struct TestLedger {
     pub pool: PgPool,
     /// Without.
     pub database: PgPool,
+    /// Of the database.
+    pub url: String,
 }
 
 impl TestLedger {
@@ -25,9 +38,7 @@ impl TestLedger {
         .execute(&database.pool)
         .await
         .unwrap();
-        let options = database.pool.connect_options().as_ref().clone().options([("search_path", "messages_ledger")]);
-        let pool = PgPoolOptions::new().max_connections(6).connect_with(options).await.unwrap();
-        Self { pool, database: database.pool }
+        Self { pool: ledger_pool(&database.url).await, database: database.pool, url: database.url }
     }
 
     pub async fn feed(&self) -> Feed {
@@ -70,4 +81,93 @@ impl TestLedger {
 /// The number that [`TestLedger::fill`] wrote.
 pub fn number(event: &schemas::Recorded) -> i64 {
     serde_json::from_str::<serde_json::Value>(event.payload.get()).unwrap()["n"].as_i64().unwrap()
+}
+
+/// Connections whose search_path is the ledger's schema.
+pub async fn ledger_pool(url: &str) -> PgPool {
+    let options = url.parse::<PgConnectOptions>().unwrap().options([("search_path", "messages_ledger")]);
+    PgPoolOptions::new().max_connections(6).connect_with(options).await.unwrap()
+}
+
+/// The messages ledger with its topic on the broker of this test binary, and a publisher between them.
+pub struct FromKafka {
+    pub ledger: TestLedger,
+    pub kafka: KafkaConfig,
+    pub shutdown: Shutdown,
+}
+
+impl FromKafka {
+    pub async fn new() -> Self {
+        let world = Self::unpublished().await;
+        world.publish().await;
+        world
+    }
+
+    /// Without a publisher yet.
+    pub async fn unpublished() -> Self {
+        let broker = tokio::task::spawn_blocking(testkit::kafka::broker).await.unwrap();
+        let prefix = format!("{}-", Uuid::now_v7().simple());
+        let kafka = KafkaConfig { brokers: broker.address.clone(), prefix, ..KafkaConfig::default() };
+        Topics::new(kafka.clone()).unwrap().apply(&BTreeMap::new()).await.unwrap();
+        Self { ledger: TestLedger::new().await, kafka, shutdown: Shutdown::new() }
+    }
+
+    /// Starts a publisher.
+    pub async fn publish(&self) -> JoinHandle<Result<(), StartError>> {
+        self.publish_until(&self.shutdown).await
+    }
+
+    pub async fn publish_until(&self, shutdown: &Shutdown) -> JoinHandle<Result<(), StartError>> {
+        tokio::spawn(Publisher::new(self.ledger.feed().await, self.ledger.pool.clone(), self.kafka.clone()).run(shutdown.clone()))
+    }
+
+    pub async fn reader(&self, name: &str) -> KafkaSource {
+        KafkaSource::new(self.kafka.clone(), name, Topic::Messages, Arc::new(self.ledger.feed().await))
+    }
+
+    /// Everything in the topic as it stands: partition, position, predecessor, in the order of offsets within a partition.
+    pub async fn records(&self, at_least: usize) -> Vec<(i32, i64, i64)> {
+        let config = self.kafka.clone();
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = config
+                .client()
+                .set("group.id", "looking")
+                .set("enable.auto.commit", "false")
+                .set("isolation.level", "read_committed")
+                .set("enable.partition.eof", "true")
+                .create()
+                .unwrap();
+            let mut all = TopicPartitionList::new();
+            for partition in 0..Topic::PARTITIONS {
+                all.add_partition_offset(&config.topic(Topic::Messages, 1), partition, Offset::Beginning).unwrap();
+            }
+            consumer.assign(&all).unwrap();
+            let (mut records, mut ended, begin) = (Vec::new(), BTreeSet::new(), Instant::now());
+            while records.len() < at_least || ended.len() < 12 {
+                assert!(begin.elapsed() < Duration::from_secs(30), "{} of {at_least} records", records.len());
+                match consumer.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => {
+                        ended.remove(&message.partition());
+                        let event = platform::log::kafka::decode(Topic::Messages, &message).unwrap();
+                        assert_eq!(message.timestamp().to_millis().unwrap(), event.recorded_at.unix_micros() / 1000);
+                        records.push((message.partition(), event.position, event.prev_position.unwrap()));
+                    }
+                    Some(Err(KafkaError::PartitionEOF(partition))) => {
+                        ended.insert(partition);
+                    }
+                    Some(Err(error)) => panic!("{error}"),
+                    None => {}
+                }
+            }
+            records
+        })
+        .await
+        .unwrap()
+    }
+}
+
+impl Drop for FromKafka {
+    fn drop(&mut self) {
+        self.shutdown.drain();
+    }
 }

@@ -1,1 +1,0 @@
-//! From the ledger to Kafka.
