@@ -1,0 +1,229 @@
+//! Passwords are hashed on threads of their own, behind a bounded queue: a storm of sign-ins waits there, and everything else goes on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
+use axum::http::StatusCode;
+use platform::http::Problem;
+use tokio::sync::oneshot;
+
+/// What is verified when there is no such account: as expensive as a real one, and nobody's.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5cyBzYWx0Li4$bm9ib2R5J3MgaGFzaDogbm8gcGFzc3dvcmQgbWF0Y2g";
+
+/// Hashes and verifies passwords with Argon2id (19 MiB, two passes: RFC 9106's family with OWASP's parameters). Clones share its threads, which end with the last one.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
+    patience: Duration,
+}
+
+/// More people sign in than there are threads for, or the hash could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// The queue is full, or one's turn did not come in time.
+    #[error("too many people sign in at once")]
+    Full,
+    /// A stored hash cannot be read, or the hasher has broken.
+    #[error("a password cannot be hashed or verified")]
+    Broken,
+}
+
+impl From<Busy> for Problem {
+    fn from(busy: Busy) -> Self {
+        match busy {
+            Busy::Full => Self {
+                retry_after: Some(Duration::from_secs(2)),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Many people are signing in right now, please try again")
+            },
+            Busy::Broken => {
+                tracing::error!("a password could not be hashed or verified");
+                Self::internal()
+            }
+        }
+    }
+}
+
+struct Job {
+    password: String,
+    work: Work,
+}
+
+enum Work {
+    Hash(oneshot::Sender<Result<String, Busy>>),
+    Verify(String, oneshot::Sender<Result<bool, Busy>>),
+}
+
+impl Hasher {
+    /// `threads` of its own (at least one), a `queue` of at most so many who wait, and for how long they do.
+    ///
+    /// # Panics
+    /// When the operating system gives no thread.
+    #[must_use]
+    pub fn new(threads: usize, queue: usize, patience: Duration) -> Self {
+        let (jobs, queued) = sync_channel(queue);
+        let queued = Arc::new(Mutex::new(queued));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        for number in 0..threads.max(1) {
+            let (queued, waiting) = (queued.clone(), waiting.clone());
+            let thread = std::thread::Builder::new().name(format!("hasher-{number}"));
+            thread.spawn(move || work(&queued, &waiting)).expect("the system has a thread for us at the start");
+        }
+        Self { jobs, waiting, patience }
+    }
+
+    /// All cores but one, at least one; 256 may wait, 10 s at most.
+    #[must_use]
+    pub fn for_this_machine() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(cores - 1, 256, Duration::from_secs(10))
+    }
+
+    /// The password's hash with a salt of its own, as a PHC string.
+    ///
+    /// # Errors
+    /// [`Busy`]
+    ///
+    /// # Cancel safety
+    /// Whoever stops waiting is passed over.
+    pub async fn hash(&self, password: String) -> Result<String, Busy> {
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Job { password, work: Work::Hash(answer) })?;
+        self.answer(answered).await
+    }
+
+    /// Whether it is the password of this hash. Without a hash it never is, and that takes as long to find out.
+    ///
+    /// # Errors
+    /// [`Busy`]
+    ///
+    /// # Cancel safety
+    /// Whoever stops waiting is passed over.
+    pub async fn verify(&self, password: String, phc: Option<String>) -> Result<bool, Busy> {
+        let is_somebodys = phc.is_some();
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Job { password, work: Work::Verify(phc.unwrap_or_else(|| NOBODYS.to_owned()), answer) })?;
+        Ok(self.answer(answered).await? && is_somebodys)
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), Busy> {
+        // Counted first: a thread may take it before we come back.
+        count(&self.waiting, |waiting| waiting.fetch_add(1, Ordering::Relaxed) + 1);
+        self.jobs.try_send(job).map_err(|_| {
+            count(&self.waiting, |waiting| waiting.fetch_sub(1, Ordering::Relaxed) - 1);
+            Busy::Full
+        })
+    }
+
+    async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, Busy>>) -> Result<T, Busy> {
+        match tokio::time::timeout(self.patience, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(Busy::Broken)),
+            Err(_) => Err(Busy::Full),
+        }
+    }
+}
+
+fn count(waiting: &AtomicUsize, change: impl FnOnce(&AtomicUsize) -> usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a queue of some hundreds")]
+    metrics::gauge!("hasher_queue_length").set(change(waiting) as f64);
+}
+
+/// One thread's life.
+fn work(queued: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
+    let next = || queued.lock().ok()?.recv().ok();
+    while let Some(Job { password, work }) = next() {
+        count(waiting, |waiting| waiting.fetch_sub(1, Ordering::Relaxed) - 1);
+        let began = Instant::now();
+        // Nobody is told what has been given up.
+        let _ = match work {
+            Work::Hash(answer) if answer.is_closed() => continue,
+            Work::Verify(_, answer) if answer.is_closed() => continue,
+            Work::Hash(answer) => answer.send(hash(&password)).map_err(drop),
+            Work::Verify(phc, answer) => answer.send(verify(&password, &phc)).map_err(drop),
+        };
+        metrics::histogram!("hasher_seconds").record(began.elapsed().as_secs_f64());
+    }
+}
+
+fn hash(password: &str) -> Result<String, Busy> {
+    let hash: PasswordHash = Argon2::default().hash_password(password.as_bytes()).map_err(|_| Busy::Broken)?;
+    Ok(hash.to_string())
+}
+
+fn verify(password: &str, phc: &str) -> Result<bool, Busy> {
+    // What has no hash in it would count as a wrong password: it is damage.
+    let hash = PasswordHash::new(phc).ok().filter(|hash| hash.salt.is_some() && hash.hash.is_some()).ok_or(Busy::Broken)?;
+    match Argon2::default().verify_password(password.as_bytes(), &hash) {
+        Ok(()) => Ok(true),
+        Err(password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(_) => Err(Busy::Broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use argon2::password_hash::phc::PasswordHash;
+    use futures::future::join_all;
+
+    use super::{Busy, Hasher, NOBODYS, hash};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other_does() {
+        let hasher = Hasher::new(1, 8, LONG);
+        let (one, two) = (hasher.hash("correct horse".into()).await.unwrap(), hasher.hash("correct horse".into()).await.unwrap());
+        assert!(one.starts_with("$argon2id$v=19$"));
+        assert_ne!(one, two, "each has a salt of its own");
+        assert_eq!(hasher.verify("correct horse".into(), Some(one.clone())).await, Ok(true));
+        assert_eq!(hasher.verify("Correct horse".into(), Some(one)).await, Ok(false));
+        assert_eq!(hasher.verify("correct horse".into(), None).await, Ok(false));
+        assert_eq!(hasher.verify("correct horse".into(), Some("$nonsense".into())).await, Err(Busy::Broken));
+    }
+
+    #[test]
+    fn looking_for_nobody_is_as_much_work_as_looking_for_somebody() {
+        let (real, nobodys) = (hash("x").unwrap(), PasswordHash::new(NOBODYS).unwrap());
+        let real = PasswordHash::new(&real).unwrap();
+        assert_eq!((real.algorithm, real.version, &real.params), (nobodys.algorithm, nobodys.version, &nobodys.params));
+        assert_eq!(real.hash.map(|hash| hash.len()), nobodys.hash.map(|hash| hash.len()));
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_queue_full_is_told_at_once_and_the_others_get_their_turn() {
+        let hasher = Hasher::new(1, 2, LONG);
+        let answers = join_all((0..20).map(|_| hasher.hash("password".into()))).await;
+        let done = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!((2..=4).contains(&done), "{done} were served at once by one thread and two places");
+        assert!(answers.iter().all(|answer| answer.is_ok() || *answer == Err(Busy::Full)));
+        assert!(hasher.hash("password".into()).await.is_ok(), "afterwards there is room again");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_than_the_bound() {
+        let hasher = Hasher::new(1, 64, Duration::from_millis(1));
+        let answers = join_all((0..8).map(|_| hasher.hash("password".into()))).await;
+        assert!(answers.contains(&Err(Busy::Full)));
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_while_waiting_costs_nothing() {
+        let hasher = Hasher::new(1, 512, LONG);
+        let mut waiting: Vec<_> = (0..400).map(|_| Box::pin(hasher.hash("password".into()))).collect();
+        for one in &mut waiting {
+            assert!(futures::FutureExt::now_or_never(one.as_mut()).is_none());
+        }
+        drop(waiting);
+        // Four hundred hashes take many seconds: this one does not wait for them.
+        let begun = std::time::Instant::now();
+        assert!(hasher.hash("password".into()).await.is_ok());
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,137 @@
+//! Registration: `POST /auth/register`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use platform::clock;
+use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect};
+use schemas::auth::PublicKey;
+use schemas::{Event, UserId};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::Auth;
+use super::account::{Account, AccountCommand, AccountRefused};
+use super::identity::{self, EMAIL, USERNAME, check_email, check_username, email_digest, username_digest};
+use super::login::PASSWORD;
+use super::opening::{Opening, SignedIn};
+use super::view::AccountView;
+
+/// The longest public key, as base64.
+const PUBLIC_KEY_LIMIT: usize = 16 * 1024;
+
+/// What somebody says of themselves. A `role` is not heard.
+#[derive(Deserialize)]
+pub struct Register {
+    /// Where they can be reached; how they sign in.
+    email: String,
+    /// How others see them: 3–50 characters.
+    username: String,
+    /// 8–1024 characters.
+    password: String,
+    /// As they want to be called.
+    full_name: Option<String>,
+    /// base64 of a JWK, of the device at hand.
+    public_key: Option<String>,
+}
+
+impl Validate for Register {
+    fn validate(&self) -> Result<(), Violations> {
+        let mut violations = Violations::new();
+        check_email(&mut violations, &self.email);
+        check_username(&mut violations, &self.username);
+        violations
+            .when(!(8..=1024).contains(&self.password.chars().count()), "password", "must have 8 to 1024 characters")
+            .when(self.full_name.as_ref().is_some_and(|name| name.chars().count() > 255), "full_name", "must have at most 255 characters")
+            .when(self.public_key.as_ref().is_some_and(|key| key.len() > PUBLIC_KEY_LIMIT), "public_key", "must have at most 16 KiB")
+            .finish()
+    }
+}
+
+/// Why a registration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterRefused {
+    /// The address or the name is somebody's. Which of them is not said.
+    #[error("User with this email or username already exists")]
+    Taken,
+}
+
+impl From<RegisterRefused> for Problem {
+    fn from(refused: RegisterRefused) -> Self {
+        match refused {
+            RegisterRefused::Taken => Self::bad_request("already_exists", refused.to_string()),
+        }
+    }
+}
+
+impl From<AccountRefused> for Problem {
+    fn from(refused: AccountRefused) -> Self {
+        match refused {
+            AccountRefused::Exists => RegisterRefused::Taken.into(),
+        }
+    }
+}
+
+/// Makes an account with its first session, in one append. Of many who want the same address or name at once, one gets it.
+///
+/// A repeat is refused like anybody's: what was handed out is never stored, so it cannot be handed out again.
+async fn register(auth: Auth, request: RequestContext, body: Register) -> Result<(Committed, SignedIn), Problem> {
+    let vault = auth.ledger.vault();
+    let (email_key, username_key) = (email_digest(vault, &body.email), username_digest(vault, &body.username));
+    // Whoever comes too late needs no hash; that nobody else comes in between is for the commit to see.
+    for (kind, key) in [(EMAIL, &email_key), (USERNAME, &username_key)] {
+        if auth.ledger.owner_of(kind, key).await?.is_some() {
+            return Err(RegisterRefused::Taken.into());
+        }
+    }
+    let hash = auth.hasher.hash(body.password).await?;
+    let user = UserId(Uuid::now_v7());
+    let command = AccountCommand::Register {
+        user_id: user,
+        email: body.email.trim().to_owned(),
+        username: body.username.trim().to_owned(),
+        full_name: body.full_name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+        public_key: body.public_key.filter(|key| !key.is_empty()).map(public_key),
+    };
+    let shutdown = auth.shutdown.clone();
+    detached(&shutdown, async move {
+        let opening = Opening::of(&auth, user, schemas::auth::Role::User.as_str(), &request)?;
+        let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
+        unit.create::<Account>(user, command, &()).await?;
+        let owner = user.to_string();
+        unit.effect(Effect::Claim { kind: identity::EMAIL, key: email_key, owner: owner.clone(), expires_at: None });
+        unit.effect(Effect::Claim { kind: identity::USERNAME, key: username_key, owner: owner.clone(), expires_at: None });
+        unit.effect(Effect::Put { kind: PASSWORD, key: owner, value: hash.into_bytes(), expires_at: None });
+        opening.join(&auth, &mut unit).await?;
+        let committed = unit.commit().await.map_err(|error| match error {
+            CommitError::Ledger(AppendError::Reserved { .. }) => RegisterRefused::Taken.into(),
+            other => Problem::from(other),
+        })?;
+        let of_account: Vec<_> =
+            committed.events.iter().filter(|event| event.aggregate_type == schemas::auth::AccountEvent::AGGREGATE).cloned().collect();
+        let account = AccountView::of(&of_account, auth.ledger.vault()).await?.ok_or_else(Problem::internal)?;
+        Ok((committed, opening.answer(account, true)))
+    })
+    .await
+}
+
+/// The key's name is a digest of it, so the same key is never two.
+fn public_key(key_data: String) -> PublicKey {
+    let mut key_id = URL_SAFE_NO_PAD.encode(Sha256::digest(key_data.as_bytes()));
+    key_id.truncate(22);
+    PublicKey { key_id, algorithm: "SECP256R1".into(), key_data, created_at: clock::now() }
+}
+
+pub(super) async fn http_register(
+    State(auth): State<Auth>,
+    request: RequestContext,
+    _checked: IdempotencyKey,
+    Valid { body, .. }: Valid<Register>,
+) -> Result<impl IntoResponse, Problem> {
+    let (committed, signed_in) = register(auth, request, body).await?;
+    Ok(Written(committed.token, Json(signed_in)))
+}
