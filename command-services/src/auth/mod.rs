@@ -1,6 +1,6 @@
 //! Accounts and sessions: who somebody is, and for how long we believe it.
 //!
-//! * commands: [`register`] · [`login`] · [`logout`] · answers from auth's own ledger: [`me`] · [`verify_token`] · [`jwks`]
+//! * commands: `register` · `login` · `logout` · answers from what auth itself knows: `me` · `verify_token` · `jwks`
 //! * aggregates: [`account`] · [`session`] · [`Hasher`] passwords, off the async threads
 //! * [`revocations_keeper`] what the ledger knows of revoked sessions, put back into Redis
 

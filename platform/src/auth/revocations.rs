@@ -14,6 +14,9 @@ use crate::shutdown::Shutdown;
 /// Sessions per call when Redis is loaded: each fits into the time-out of a call.
 const CHUNK: usize = 5_000;
 
+/// Sessions per call when it is read.
+const PAGE: usize = 20_000;
+
 /// sid → end of its tokens, in seconds since 1970.
 const SESSIONS: &str = "revoked";
 /// There when the set has been loaded from the ledger; each loading has its own.
@@ -227,18 +230,31 @@ impl Follower {
         }
     }
 
+    /// Reads what is known now; what is announced meanwhile has a later number, and is heard or compared afterwards.
     async fn read_all(&mut self, asked: Instant) {
-        let mut read = ::redis::pipe();
-        read.atomic();
-        read.cmd("MGET").arg(EPOCH).arg(VERSION);
-        read.cmd("ZRANGEBYSCORE").arg(SESSIONS).arg(seconds(crate::clock::now()) - 1).arg("+inf").arg("WITHSCORES");
-        type Answer = ((Option<String>, Option<i64>), Vec<(String, f64)>);
-        let Ok(((Some(epoch), version), sessions)) = self.inner.redis.query::<Answer>(&read).await else { return };
-        for (session, end) in sessions {
-            if let Ok(session) = session.parse() {
+        let mut get = ::redis::pipe();
+        get.cmd("MGET").arg(EPOCH).arg(VERSION);
+        let Ok(((Some(epoch), version),)) = self.inner.redis.query::<((Option<String>, Option<i64>),)>(&get).await else { return };
+        let mut from = seconds(crate::clock::now()) - 1;
+        loop {
+            let mut read = ::redis::pipe();
+            read.cmd("ZRANGEBYSCORE").arg(SESSIONS).arg(from).arg("+inf").arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
+            let Ok((page,)) = self.inner.redis.query::<(Vec<(String, f64)>,)>(&read).await else { return };
+            let full = page.len() == PAGE;
+            let mut last = from;
+            for (session, end) in page {
                 #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970, written by us as an integer")]
-                self.inner.set.add(session, end as i64);
+                let end = end as i64;
+                last = end;
+                if let Ok(session) = session.parse() {
+                    self.inner.set.add(session, end);
+                }
             }
+            if !full {
+                break;
+            }
+            // A page begins with the second in which the one before ended; no second holds a whole page but by malice, and then the next one begins after it.
+            from = if last > from { last } else { from + 1 };
         }
         self.known = Some(Known { epoch, version: version.unwrap_or(0) });
         self.inner.set.confirm(asked);

@@ -362,6 +362,19 @@ async fn a_redis_that_lost_everything_is_loaded_again_from_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_process_that_starts_learns_of_everybody_who_signed_out_in_a_day() {
+    let redis = PrivateRedis::start().await;
+    let sessions = (0..50_000).map(|n| (SessionId(Uuid::now_v7()), (in_an_hour().into_inner() + Duration::from_secs(n / 7)).into()));
+    let sessions: Vec<(SessionId, Timestamp)> = sessions.collect();
+    let keeper = follow(&redis, HOUR);
+    keep(&keeper, sessions.clone());
+    loaded(&keeper).await;
+    let newcomer = follow(&redis, HOUR);
+    loaded(&newcomer).await;
+    assert!(sessions.iter().all(|(session, _)| newcomer.standing(*session) == Standing::Revoked));
+}
+
+#[tokio::test]
 async fn without_redis_a_process_goes_on_for_the_grace_then_does_not_know_and_recovers() {
     let mut redis = PrivateRedis::start().await;
     let revocations = follow(&redis, Duration::from_secs(2));

@@ -186,6 +186,13 @@ async fn a_body_is_refused_with_the_status_that_says_why() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_say_how_long_it_is_is_cut_off_at_the_limit() {
+    let server = Server::start().await;
+    let pieces = futures::stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024])));
+    is_problem(&server.post(reqwest::Body::wrap_stream(pieces)).await, 413, "too_large");
+}
+
+#[tokio::test]
 async fn only_json_is_json_and_an_empty_body_needs_no_type() {
     let server = Server::start().await;
     let table = [
