@@ -16,7 +16,7 @@ use crate::roles::{self, Ground};
 use crate::servers::{Servers, databases};
 use crate::settings::Flags;
 
-/// Of the time to end, what is kept for the private servers after the roles have drained.
+/// Of the time to end, what is kept at least for the private servers after the roles have drained.
 const FOR_SERVERS: Duration = Duration::from_secs(2);
 
 /// Where to listen.
@@ -61,9 +61,16 @@ pub async fn everything(flags: Flags, options: Options) -> anyhow::Result<()> {
     if let Some(listener) = metrics_listener {
         tokio::spawn(metrics.clone().serve(listener, shutdown.clone()));
     }
+    let draining = shutdown.clone();
+    let drain_began = tokio::spawn(async move {
+        draining.draining().await;
+        Instant::now()
+    });
     let ran = run(config.clone(), data_dir, metrics, listener, &servers, shutdown.clone()).await;
     shutdown.drain();
-    if tokio::time::timeout(FOR_SERVERS, servers.stop()).await.is_err() {
+    let spent = drain_began.await.map(|began| began.elapsed()).unwrap_or_default();
+    let left = config.server.shutdown.saturating_sub(spent).max(FOR_SERVERS);
+    if tokio::time::timeout(left, servers.stop()).await.is_err() {
         tracing::warn!("the private servers are ended by force; the next start recovers them");
     }
     Ok(ran?)

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 mod acknowledge;
+mod auth;
 mod send;
 mod service;

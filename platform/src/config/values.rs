@@ -1,5 +1,6 @@
 //! The settings as types. What each means stands in `postrider/config.default.toml`; here stands what they become.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,7 +72,9 @@ pub struct Postgres {
     pub user_pool: u32,
     /// Connections of the messages service's pool.
     pub message_pool: u32,
-    /// Connections to each ledger, for look-ups and its feed.
+    /// Connections of the key store's pool.
+    pub keys_pool: u32,
+    /// Connections of each ledger's pool, for those who read it.
     pub ledger_pool: u32,
     /// Connections of each reader's pool.
     pub reader_pool: u32,
@@ -97,6 +100,8 @@ pub struct Redis {
 pub struct Kafka {
     /// Comma-separated; empty: the ledger itself is the log.
     pub brokers: String,
+    /// Before the names of topics and groups.
+    pub topic_prefix: String,
     /// How to talk to them.
     pub security_protocol: SecurityProtocol,
     /// How to prove who we are.
@@ -121,29 +126,25 @@ pub enum SecurityProtocol {
 }
 
 impl Kafka {
-    /// The settings of every client, as librdkafka names them; `None` without brokers.
+    /// How every client connects, as librdkafka names it; the brokers themselves are not among it.
     #[must_use]
-    pub fn client_settings(&self) -> Option<Vec<(&'static str, String)>> {
-        if self.brokers.is_empty() {
-            return None;
-        }
-        let mut settings = vec![("bootstrap.servers", self.brokers.clone())];
+    pub fn options(&self) -> BTreeMap<String, String> {
         let (protocol, sasl, ssl) = match self.security_protocol {
             SecurityProtocol::Plaintext => ("plaintext", false, false),
             SecurityProtocol::Ssl => ("ssl", false, true),
             SecurityProtocol::SaslPlaintext => ("sasl_plaintext", true, false),
             SecurityProtocol::SaslSsl => ("sasl_ssl", true, true),
         };
-        settings.push(("security.protocol", protocol.into()));
+        let mut options = vec![("security.protocol", protocol.to_owned())];
         if sasl {
-            settings.push(("sasl.mechanism", self.sasl_mechanism.clone()));
-            settings.push(("sasl.username", self.sasl_username.clone()));
-            settings.push(("sasl.password", self.sasl_password.expose().into()));
+            options.push(("sasl.mechanism", self.sasl_mechanism.clone()));
+            options.push(("sasl.username", self.sasl_username.clone()));
+            options.push(("sasl.password", self.sasl_password.expose().to_owned()));
         }
         if ssl && !self.ssl_ca_file.as_os_str().is_empty() {
-            settings.push(("ssl.ca.location", self.ssl_ca_file.display().to_string()));
+            options.push(("ssl.ca.location", self.ssl_ca_file.display().to_string()));
         }
-        Some(settings)
+        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -271,6 +272,8 @@ impl Config {
             ("postgres.auth_pool", self.postgres.auth_pool),
             ("postgres.user_pool", self.postgres.user_pool),
             ("postgres.message_pool", self.postgres.message_pool),
+            ("postgres.keys_pool", self.postgres.keys_pool),
+            ("postgres.ledger_pool", self.postgres.ledger_pool),
             ("postgres.reader_pool", self.postgres.reader_pool),
             ("auth.argon2_iterations", self.auth.argon2_iterations),
             ("auth.argon2_parallelism", self.auth.argon2_parallelism),

@@ -26,9 +26,9 @@ pub struct Pools {
     pub messages: PgPool,
     /// The key store.
     pub keys: PgPool,
-    /// The auth service's ledger, for look-ups and its feed.
+    /// The auth service's ledger as its owner, which is these connections' `search_path`.
     pub auth_ledger: PgPool,
-    /// The messages service's ledger, for look-ups and its feed.
+    /// The messages service's ledger as its owner, which is these connections' `search_path`.
     pub messages_ledger: PgPool,
     /// The auth service's database as the reader: `auth_ledger.ledger_head`, `auth.signing_keys`.
     pub auth_reader: PgPool,
@@ -43,14 +43,16 @@ impl Pools {
     /// When a server cannot be reached, or does not let in as many as the pools may open.
     pub async fn open(databases: &Databases, config: &config::Postgres) -> Result<Self, StartError> {
         let own = |service: Service| lazy(databases.url(service), &service.to_string(), None, service.pool_size(config), config);
-        let ledger =
-            |service: Service| lazy(databases.url(service), &format!("{service} ledger"), service.ledger(), config.ledger_pool, config);
+        let ledger = |service: Service| {
+            let name = format!("{service} ledger");
+            lazy(databases.url(service), &name, service.ledger(), config.ledger_pool, config)
+        };
         let reader = |service: Service| lazy(databases.as_reader(service), &format!("{service} head"), None, config.reader_pool, config);
         let pools = Self {
             auth: own(Service::Auth)?,
             users: own(Service::Users)?,
             messages: own(Service::Messages)?,
-            keys: lazy(databases.keys(), "keys", None, config.reader_pool, config)?,
+            keys: lazy(databases.keys(), "keys", None, config.keys_pool, config)?,
             auth_ledger: ledger(Service::Auth)?,
             messages_ledger: ledger(Service::Messages)?,
             auth_reader: reader(Service::Auth)?,
@@ -114,7 +116,7 @@ impl Pools {
             if i64::from(wanted) > i64::from(room) {
                 return Err(StartError::new(format!(
                     "the pools may open {wanted} connections to the Postgres at {server} ({BESIDE_POOLS} of them beside the pools), but it lets in {room}: \
-                     lower postgres.auth_pool, user_pool, message_pool or reader_pool, or raise its max_connections"
+                     lower postgres.auth_pool, user_pool, message_pool, ledger_pool or reader_pool, or raise its max_connections"
                 )));
             }
         }
@@ -146,14 +148,15 @@ pub(super) fn options(url: &ServerUrl) -> Result<PgConnectOptions, StartError> {
 
 fn lazy(url: &ServerUrl, name: &str, schema: Option<&str>, size: u32, config: &config::Postgres) -> Result<PgPool, StartError> {
     let statement = config.statement_timeout.as_millis().to_string();
-    let mut options = options(url)?.application_name(&format!("postrider {name}")).options([
+    let options = options(url)?.application_name(&format!("postrider {name}")).options([
         ("statement_timeout", statement.as_str()),
         ("lock_timeout", statement.as_str()),
         ("idle_in_transaction_session_timeout", "30000"),
     ]);
-    if let Some(schema) = schema {
-        options = options.options([("search_path", schema)]);
-    }
+    let options = match schema {
+        Some(schema) => options.options([("search_path", schema)]),
+        None => options,
+    };
     let pool =
         PgPoolOptions::new().max_connections(size).acquire_timeout(config.acquire_timeout).test_before_acquire(false).before_acquire(
             |connection, idle| {

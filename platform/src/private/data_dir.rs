@@ -84,7 +84,11 @@ impl DataDir {
     /// When another process has them, or no directory can be found that their account can reach.
     pub fn lock(&self) -> Result<Locked, StartError> {
         let mut locks = vec![self.claim(&self.path)?];
-        let account = if rustix::process::geteuid().is_root() { Some(Account::find()?) } else { None };
+        let account = match Account::owner_of(&self.path.join("postgres")) {
+            _ if !rustix::process::geteuid().is_root() => None,
+            Some(owner) => Some(owner),
+            None => Some(Account::find()?),
+        };
         let servers = match account {
             Some(account) => self.reachable(account)?,
             None => self.path.clone(),
@@ -117,7 +121,11 @@ impl DataDir {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StartError::because(format!("{} cannot be opened", path.display()), error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                belongs_to_its_directory(&path)
+                    .map_err(|error| StartError::because(format!("{} cannot be given away", path.display()), error))?;
+                Ok(file)
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::new(format!(
                 "another postrider already runs its private servers in {}: stop it, name another directory with --data-dir, or give both the same DATABASE_URL and REDIS_URL",
                 self.path.display()
@@ -137,6 +145,7 @@ impl DataDir {
             Err(_) => Path::new(FALLBACK).join(random_token()?),
         };
         DirBuilder::new().recursive(true).mode(0o711).create(&dir).map_err(failed)?;
+        let dir = dir.canonicalize().map_err(failed)?;
         if !account.can_enter(&dir) {
             return Err(StartError::new(format!(
                 "private servers do not run as root, and their account (uid {}) can enter neither {} nor {}: name another directory with --data-dir",
@@ -195,7 +204,9 @@ impl Locked {
         if fs::metadata(&path).is_ok_and(|log| log.len() > KEPT) {
             fs::rename(&path, home.join("log.old"))?;
         }
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+        self.give(&path)?;
+        Ok(log)
     }
 }
 
@@ -211,6 +222,12 @@ impl Account {
         named("postgres").or_else(|| named("nobody")).ok_or_else(|| {
             StartError::new("private servers do not run as root, and there is neither a user `postgres` nor `nobody`: start as another user, or give DATABASE_URL and REDIS_URL")
         })
+    }
+
+    /// An ordinary user who ran these servers before, and will want to again.
+    fn owner_of(dir: &Path) -> Option<Self> {
+        let owner = fs::metadata(dir).ok()?;
+        (owner.uid() != 0).then(|| Self { uid: owner.uid(), gid: owner.gid() })
     }
 
     /// `setpriv` with what makes a child this account.
@@ -232,6 +249,12 @@ pub(super) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
     file.sync_all()?;
     fs::rename(aside, path)?;
     sync_directory(path)
+}
+
+/// What root writes into an ordinary user's data directory stays usable for that user.
+pub(super) fn belongs_to_its_directory(path: &Path) -> io::Result<()> {
+    let Some(owner) = path.parent().and_then(Account::owner_of) else { return Ok(()) };
+    if rustix::process::geteuid().is_root() { chown(path, Some(owner.uid), Some(owner.gid)) } else { Ok(()) }
 }
 
 /// Makes a rename in a file's directory durable.

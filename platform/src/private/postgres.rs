@@ -154,6 +154,7 @@ fn make_cluster(dir: &Locked, home: &Path, data: &Path, programs: &Path) -> Resu
         return Ok(());
     }
     let failed = |error| StartError::because(format!("a Postgres cluster cannot be made in {}", home.display()), error);
+    tracing::info!("making a Postgres cluster in {}: this takes a moment, once", home.display());
     let aside = home.join("data.new");
     leftovers::end(&aside, &PROGRAMS, Signal::KILL)?;
     if aside.exists() {

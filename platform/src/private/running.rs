@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::data_dir::{DataDir, Locked, write_whole};
+use super::data_dir::{DataDir, Locked, belongs_to_its_directory, write_whole};
 use crate::config::{ServerUrl, StartError};
 
 const FILE: &str = "running";
@@ -54,7 +54,9 @@ impl Locked {
         let path = self.told_in().join(FILE);
         let text =
             serde_json::to_string(running).map_err(|error| StartError::because("the servers' addresses cannot be written", error))?;
-        write_whole(&path, &text, 0o600).map_err(|error| StartError::because(format!("{} cannot be written", path.display()), error))
+        write_whole(&path, &text, 0o600)
+            .and_then(|()| belongs_to_its_directory(&path))
+            .map_err(|error| StartError::because(format!("{} cannot be written", path.display()), error))
     }
 }
 

@@ -45,7 +45,11 @@ async fn two_starts_at_once_both_end_well_and_agree() {
     may(one.url(Service::Auth), "SELECT * FROM auth.signing_keys; SELECT * FROM auth_ledger.events; SELECT * FROM keys.data_keys")
         .await
         .unwrap();
-    Pools::open(&one, &config.postgres).await.unwrap().close().await;
+    let pools = Pools::open(&one, &config.postgres).await.unwrap();
+    for ledger in [&pools.auth_ledger, &pools.messages_ledger] {
+        ledger.execute("SELECT head FROM ledger_head").await.expect("a ledger's pool finds its tables by their bare names");
+    }
+    pools.close().await;
 }
 
 #[tokio::test]
