@@ -12,8 +12,10 @@ use platform::auth::{Revocations, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, health::Readiness};
-use platform::ledger::{Ledger, LedgerConfig};
-use platform::log::{LedgerSource, Projection, Runner, RunnerConfig};
+use platform::ledger::{Ledger, LedgerConfig, Publisher};
+use platform::log::kafka::{KafkaConfig, KafkaSource};
+use platform::log::topics::{Finding, Topics};
+use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
 use platform::marks::{Heads, Marks};
 use platform::postgres::{Databases, Pools, Service};
 use platform::private::DataDir;
@@ -22,7 +24,9 @@ use platform::shutdown::Shutdown;
 use platform::vault::Vault;
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
 
 /// How often what has lapsed is removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
@@ -106,7 +110,7 @@ impl Roles {
         let signing = SigningKeys::open(&keys, &pools.auth, config.auth.access_token).await?;
         let revocations = Revocations::follow(redis.clone(), config.auth.revocation_grace, shutdown.clone());
         let tokens = Tokens::new(signing, revocations.clone(), &config.auth.issuer, &config.auth.audience);
-        let ledger = async |topic: Topic, service: Service, pool: &sqlx::PgPool| {
+        let ledger = async |topic: Topic, service: Service, pool: &PgPool| {
             let config = LedgerConfig {
                 url: ground.databases.url(service).expose().to_owned(),
                 topic,
@@ -147,12 +151,14 @@ impl Roles {
         for ledger in [&self.auth, &self.messages] {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
-        let (failed, mut failures) = tokio::sync::mpsc::channel(8);
-        let start = Start { reached: &self.reached, readiness, shutdown, failed };
+        let (failed, mut failures) = mpsc::channel(8);
+        let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
+        let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
         start.projection(projectors::Conversations, &ground.pools.messages, &self.messages);
         start.projection(projectors::Relay, &ground.pools.messages, &self.messages);
         start.projection(projectors::People, &ground.pools.messages, &self.auth);
         start.projection(projectors::Users::new(self.vault.clone()), &ground.pools.users, &self.auth);
+        start.publishing([(&self.auth, &ground.pools.auth_ledger), (&self.messages, &ground.pools.messages_ledger)]);
         async move {
             match failures.recv().await {
                 Some(error) => Err(error),
@@ -164,7 +170,7 @@ impl Roles {
 }
 
 /// Each read model, and in which database it stands.
-fn models(pools: &Pools) -> BTreeMap<&'static str, sqlx::PgPool> {
+fn models(pools: &Pools) -> BTreeMap<&'static str, PgPool> {
     BTreeMap::from([
         (read_models::Conversations::NAME, pools.messages.clone()),
         (read_models::Relay::NAME, pools.messages.clone()),
@@ -173,30 +179,106 @@ fn models(pools: &Pools) -> BTreeMap<&'static str, sqlx::PgPool> {
     ])
 }
 
+/// The cluster that is the log, when one is named.
+pub fn kafka(config: &Config) -> Option<KafkaConfig> {
+    let config = &config.kafka;
+    (!config.brokers.is_empty()).then(|| KafkaConfig {
+        brokers: config.brokers.clone(),
+        prefix: config.topic_prefix.clone(),
+        options: config.options(),
+    })
+}
+
 struct Start<'a> {
-    reached: &'a Reached,
+    freshness: &'a Freshness,
     readiness: &'a Readiness,
     shutdown: &'a Shutdown,
-    failed: tokio::sync::mpsc::Sender<StartError>,
+    failed: mpsc::Sender<StartError>,
+    /// The cluster, and the word that its topics are as they ought to be.
+    kafka: Option<(KafkaConfig, Arc<Semaphore>)>,
 }
 
 impl Start<'_> {
-    fn projection<P: Projection>(&self, projection: P, pool: &sqlx::PgPool, ledger: &Ledger) {
+    fn projection<P: Projection>(&self, projection: P, pool: &PgPool, ledger: &Ledger) {
         self.readiness.require(P::Model::NAME);
         let config = RunnerConfig {
             pool: pool.clone(),
-            announce: Arc::new(self.reached.clone()),
+            announce: Arc::new(self.freshness.reached.clone()),
             readiness: self.readiness.clone(),
-            exclusive: true,
+            exclusive: self.kafka.is_none(),
         };
-        let source = Box::new(LedgerSource::new(ledger.feed().clone()));
-        let (failed, shutdown) = (self.failed.clone(), self.shutdown.clone());
+        let source: Box<dyn EventSource> = match &self.kafka {
+            None => Box::new(LedgerSource::new(ledger.feed().clone())),
+            Some((kafka, _)) => {
+                Box::new(KafkaSource::new(kafka.clone(), P::Model::NAME, ledger.topic(), Arc::new(self.freshness.heads.clone())))
+            }
+        };
+        let shutdown = self.shutdown.clone();
+        self.role(P::Model::NAME, async move { Runner::new(projection, config).run(source, shutdown).await });
+    }
+
+    /// Makes and checks the topics, then copies the ledgers to them.
+    fn publishing(&self, ledgers: [(&Ledger, &PgPool); 2]) {
+        let Some((kafka, topics_stand)) = &self.kafka else { return };
+        let generations = ledgers.iter().map(|(ledger, _)| (ledger.topic(), ledger.feed().meta().generation)).collect();
+        let (kafka_, topics_stand_, shutdown) = (kafka.clone(), topics_stand.clone(), self.shutdown.clone());
+        self.spawn("topics", async move {
+            make_topics(kafka_, &generations, &shutdown).await?;
+            topics_stand_.add_permits(Semaphore::MAX_PERMITS >> 1);
+            Ok(())
+        });
+        for (ledger, pool) in ledgers {
+            let publisher = Publisher::new(ledger.feed().clone(), pool.clone(), kafka.clone());
+            let shutdown = self.shutdown.clone();
+            self.role("publisher", async move { publisher.run(shutdown).await });
+        }
+    }
+
+    /// Runs a role; with Kafka, once the topics stand.
+    fn role(&self, name: &'static str, role: impl Future<Output = Result<(), StartError>> + Send + 'static) {
+        let topics_stand = self.kafka.as_ref().map(|(_, stand)| stand.clone());
+        let shutdown = self.shutdown.clone();
+        self.spawn(name, async move {
+            if let Some(stand) = topics_stand {
+                tokio::select! {
+                    _ = stand.acquire() => {}
+                    () = shutdown.draining() => return Ok(()),
+                }
+            }
+            role.await
+        });
+    }
+
+    fn spawn(&self, name: &'static str, work: impl Future<Output = Result<(), StartError>> + Send + 'static) {
+        let failed = self.failed.clone();
         self.shutdown.spawn(async move {
-            if let Err(error) = Runner::new(projection, config).run(source, shutdown).await {
-                tracing::error!(projection = P::Model::NAME, error = &error as &dyn std::error::Error, "a projection has stopped");
+            if let Err(error) = work.await {
+                tracing::error!(role = name, error = &error as &dyn std::error::Error, "a role has stopped that must not");
                 let _ = failed.send(error).await;
             }
         });
+    }
+}
+
+/// Makes the topics that are missing and refuses wrong ones. Until the cluster answers, commands go on without it.
+async fn make_topics(kafka: KafkaConfig, generations: &BTreeMap<Topic, i32>, shutdown: &Shutdown) -> Result<(), StartError> {
+    let topics = Topics::new(kafka)?;
+    loop {
+        match topics.plan(generations).await {
+            Ok(findings) if findings.iter().all(|finding| matches!(finding, Finding::Right { .. })) => return Ok(()),
+            Ok(findings) if findings.iter().any(|finding| matches!(finding, Finding::Wrong { .. })) => {
+                return topics.check(generations).await;
+            }
+            Ok(_) => match topics.apply(generations).await {
+                Ok(made) => made.iter().for_each(|finding| tracing::info!("made: {finding}")),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the topics cannot be made yet"),
+            },
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "Kafka does not answer yet; commands go on without it"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = shutdown.draining() => return Ok(()),
+        }
     }
 }
 
