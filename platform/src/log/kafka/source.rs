@@ -123,10 +123,13 @@ impl KafkaSource {
             .set("auto.offset.reset", "error")
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "1000")
-            // What a reader far behind holds at most, besides its batch.
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.max.bytes", "8388608")
-            .set("fetch.message.max.bytes", "2097152")
+            // What a reader far behind holds besides its batch. Fetches count compressed bytes, so they are small; an event that is larger comes all the same.
+            .set("queued.min.messages", "2000")
+            // How soon a full queue is filled again; the default of a second starves a reader that is faster.
+            .set("fetch.queue.backoff.ms", "2")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.max.bytes", "2097152")
+            .set("fetch.message.max.bytes", "262144")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.min.bytes", "1")
             .create_with_context(Group::default())
