@@ -33,7 +33,8 @@ impl Broker {
     #[must_use]
     pub fn start() -> Self {
         let libs = libs();
-        let data = std::env::temp_dir().join(format!("postrider-kafka-{}", uuid::Uuid::now_v7().simple()));
+        remove_orphans();
+        let data = std::env::temp_dir().join(format!("{FOLDER}{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&data).expect("the temporary folder can be written");
         let (port, controller) = (free_port(), free_port());
         std::fs::write(data.join("server.properties"), properties(&data, port, controller)).expect("the temporary folder can be written");
@@ -96,6 +97,20 @@ impl Drop for Broker {
             let _ = child.wait();
         }
         let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// Folders are named after the process that uses them.
+const FOLDER: &str = "postrider-kafka-";
+
+/// The broker of a test binary outlives every test, so nobody drops it: whoever comes later clears its folder away.
+fn remove_orphans() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(FOLDER)).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

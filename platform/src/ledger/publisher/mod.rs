@@ -24,6 +24,9 @@ use crate::shutdown::Shutdown;
 /// How often an idle publisher makes sure that its connection, and with it its lock, still stands.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How often lag is measured while there is work.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
 /// Copies one ledger to its topic. There may be many; one works, the others wait.
 #[derive(Debug)]
 pub struct Publisher {
@@ -98,9 +101,9 @@ impl Publisher {
     async fn session(&self, shutdown: &Shutdown, published: &mut bool) -> Result<(), Trouble> {
         let (topic, meta) = (self.feed.topic(), self.feed.meta());
         let Some(mut lane) = Lane::acquire(&self.pool, topic, shutdown).await? else { return Ok(()) };
-        let kafka = self.kafka.clone();
+        let (kafka, draining) = (self.kafka.clone(), shutdown.clone());
         let (producer, lookup, cluster) = blocking(move || {
-            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions)?;
+            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions, &draining)?;
             let lookup = Lookup::new(&kafka, topic, meta.generation).map_err(|e| Trouble::Again(Box::new(e)))?;
             let cluster = lookup.cluster()?;
             Ok((Arc::new(producer), lookup, cluster))
@@ -113,6 +116,7 @@ impl Publisher {
         let tails = blocking(move || Ok((0..partitions).map(|p| lookup.tail(p)).collect::<Result<Vec<_>, _>>()?)).await?;
         cursor.reconcile(&tails, topic, &self.kafka.topic(topic, meta.generation), meta.incarnation, head)?;
         tracing::info!(%topic, position = cursor.position, head, "publishing");
+        let mut measured = Instant::now();
         loop {
             let page = self.feed.after(cursor.position).await?;
             if page.events.is_empty() {
@@ -123,6 +127,10 @@ impl Publisher {
             }
             cursor = self.publish(&mut lane, &producer, cursor, page).await?;
             *published = true;
+            if measured.elapsed() > MEASURE_EVERY {
+                measured = Instant::now();
+                self.measure(cursor.position).await;
+            }
             if shutdown.is_draining() {
                 return Ok(());
             }
@@ -150,7 +158,6 @@ impl Publisher {
             metrics::gauge!("publisher_lag_seconds", "topic" => name)
                 .set(Duration::from_micros(u64::try_from(age).unwrap_or(0)).as_secs_f64());
         }
-        self.measure(next.position).await;
         tracing::debug!(%topic, events = count, position = next.position, took_ms = begin.elapsed().as_millis(), "published");
         Ok(next)
     }

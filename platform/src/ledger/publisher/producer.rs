@@ -10,6 +10,7 @@ use schemas::{Recorded, Topic, partition};
 use super::Trouble;
 use super::cursor::Cursor;
 use crate::log::kafka::{KafkaConfig, headers};
+use crate::shutdown::Shutdown;
 
 /// How long the broker may take to begin, or to end, a transaction.
 const BOUND: Duration = Duration::from_secs(30);
@@ -19,6 +20,24 @@ pub(super) struct Producer {
     inner: ThreadedProducer<DefaultProducerContext>,
     topic: String,
     partitions: i32,
+    shutdown: Shutdown,
+}
+
+/// Asks again what may be asked again, as long as a broker that comes back is worth waiting for: 30 s, or 3 s once the drain has begun.
+fn patient(shutdown: &Shutdown, call: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let (begin, mut drained) = (Instant::now(), None);
+    loop {
+        let error = match call(Duration::from_secs(1)) {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => KafkaError::Transaction(error),
+            other => return other,
+        };
+        if shutdown.is_draining() {
+            drained.get_or_insert_with(Instant::now);
+        }
+        if begin.elapsed() > BOUND || drained.is_some_and(|at| at.elapsed() > Duration::from_secs(3)) {
+            return Err(error);
+        }
+    }
 }
 
 fn again(error: KafkaError) -> Trouble {
@@ -27,7 +46,7 @@ fn again(error: KafkaError) -> Trouble {
 
 impl Producer {
     /// Connects, and tells the broker that we are the one: what an older producer has under way is aborted, and it can send no more.
-    pub(super) fn fence(kafka: &KafkaConfig, topic: Topic, generation: i32, partitions: i32) -> Result<Self, Trouble> {
+    pub(super) fn fence(kafka: &KafkaConfig, topic: Topic, generation: i32, partitions: i32, shutdown: &Shutdown) -> Result<Self, Trouble> {
         let inner: ThreadedProducer<DefaultProducerContext> = kafka
             .client()
             .set("transactional.id", format!("{}postrider.{}.{generation}", kafka.prefix, topic.service()))
@@ -41,8 +60,8 @@ impl Producer {
             .set("transaction.timeout.ms", "15000")
             .create()
             .map_err(again)?;
-        inner.init_transactions(BOUND).map_err(again)?;
-        Ok(Self { inner, topic: kafka.topic(topic, generation), partitions })
+        patient(shutdown, |slice| inner.init_transactions(slice)).map_err(again)?;
+        Ok(Self { inner, shutdown: shutdown.clone(), topic: kafka.topic(topic, generation), partitions })
     }
 
     /// Sends events as one transaction and moves the partition heads of `cursor`; what the topic has already is left out. Returns how many were sent, once all are acknowledged.
@@ -65,7 +84,7 @@ impl Producer {
             *head = event.position;
             count += 1;
         }
-        if open && let Err(error) = self.inner.commit_transaction(BOUND) {
+        if open && let Err(error) = patient(&self.shutdown, |slice| self.inner.commit_transaction(slice)) {
             return Err(self.abort(error));
         }
         Ok(count)
@@ -94,7 +113,7 @@ impl Producer {
 
     /// Whatever the cause: this producer is finished. Aborting is a courtesy to readers, who would wait for the transaction's end; the next producer's beginning aborts it too.
     fn abort(&self, error: KafkaError) -> Trouble {
-        if let Err(abort) = self.inner.abort_transaction(Duration::from_secs(5)) {
+        if let Err(abort) = self.inner.abort_transaction(Duration::from_secs(2)) {
             tracing::debug!(%abort, "the transaction could not be aborted");
         }
         again(error)

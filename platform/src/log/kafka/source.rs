@@ -1,18 +1,18 @@
 //! A Kafka topic as a source: the group divides the partitions, the offsets are our own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::Topic;
 
+use super::group::Group;
 use super::lookup::{away, passing};
 use super::{KafkaConfig, LedgerEnds, Lookup, Tail, decode};
 use crate::clock;
@@ -59,41 +59,6 @@ struct Reading {
     at_end: bool,
     /// When the event handed out last happened.
     time: i64,
-}
-
-/// What the group gives us. Takes nothing up by itself: whoever owns the source reads the rows again first, and assigns with their offsets.
-#[derive(Default)]
-struct Group {
-    assigned: Mutex<Assigned>,
-}
-
-#[derive(Default, Clone)]
-struct Assigned {
-    number: u64,
-    /// `None`: nothing was heard from the group yet, or it took everything back.
-    partitions: Option<BTreeSet<i32>>,
-}
-
-impl Group {
-    fn assigned(&self) -> Assigned {
-        self.assigned.lock().expect("no panic holds this lock").clone()
-    }
-}
-
-impl ClientContext for Group {}
-
-impl ConsumerContext for Group {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let mut assigned = self.assigned.lock().expect("no panic holds this lock");
-        assigned.number += 1;
-        assigned.partitions = (event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
-            .then(|| partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect());
-        tracing::info!(partitions = ?assigned.partitions, "the group divides the partitions anew");
-        let taken = if assigned.partitions.is_some() { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
-        if let Err(error) = taken {
-            tracing::warn!(%error, "the group's assignment could not be confirmed");
-        }
-    }
 }
 
 impl std::fmt::Debug for KafkaSource {
@@ -158,10 +123,13 @@ impl KafkaSource {
             .set("auto.offset.reset", "error")
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "1000")
-            // What a reader far behind holds at most, besides its batch.
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.max.bytes", "8388608")
-            .set("fetch.message.max.bytes", "2097152")
+            // What a reader far behind holds besides its batch. Fetches count compressed bytes, so they are small; an event that is larger comes all the same.
+            .set("queued.min.messages", "2000")
+            // How soon a full queue is filled again; the default of a second starves a reader that is faster.
+            .set("fetch.queue.backoff.ms", "2")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.max.bytes", "2097152")
+            .set("fetch.message.max.bytes", "262144")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.min.bytes", "1")
             .create_with_context(Group::default())
@@ -243,6 +211,9 @@ fn not_connected() -> SourceError {
     SourceError::Unavailable("Kafka", "not connected yet".into())
 }
 
+/// An event with its partition and the offset after it.
+type Next = ((i32, i64), schemas::Recorded);
+
 /// Whether a record is the next of its partition: then its place and event; `None` for a repeat.
 fn judge(
     topic: Topic,
@@ -250,7 +221,7 @@ fn judge(
     partitions: &mut BTreeMap<i32, Reading>,
     distrusted: &mut BTreeSet<i32>,
     message: &BorrowedMessage<'_>,
-) -> Result<Option<((i32, i64), schemas::Recorded)>, SourceError> {
+) -> Result<Option<Next>, SourceError> {
     let (partition, offset) = (message.partition(), message.offset());
     let Some(reading) = partitions.get_mut(&partition) else { return Ok(None) };
     let event = decode(topic, message).map_err(|error| SourceError::Foreign { topic, partition, offset, reason: error.to_string() })?;

@@ -31,10 +31,14 @@ impl Owner {
         let name = P::Model::NAME;
         let connection = tokio::time::timeout(Duration::from_secs(10), connect(&config.pool)).await.map_err(timed_out)??;
         let mut owner = Self { connection, lock: format!("projection.{name}"), shared: !config.exclusive };
-        let mut ends = None;
+        let (mut ends, mut said) = (None, false);
         while !owner.try_lock(owner.shared).await? {
-            if ends.is_none() {
+            if !said {
                 tracing::info!(projection = name, "another process runs this projection; standing by");
+                said = true;
+            }
+            // Who shares waits only while somebody refills, and catches up by itself afterwards.
+            if config.exclusive && ends.is_none() {
                 ends = Some(source.ends().await.map_err(|e| Trouble::source(name, e))?);
             }
             if config.readiness.missing().contains(&name)

@@ -3,6 +3,7 @@
 mod conformance;
 mod feed;
 mod kafka;
+mod memory;
 mod publisher;
 mod runner;
 mod support;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use platform::config::StartError;
 use platform::ledger::{Feed, Publisher};
 use platform::log::kafka::KafkaConfig;
+use platform::log::{Checkpoints, EventSource, SourceError};
 use platform::shutdown::Shutdown;
 use rustix::process::{Pid, Signal, kill_process};
 use schemas::Topic;
@@ -14,6 +16,7 @@ use testkit::wait_until;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::conformance::{Reader, seek};
 use super::support::{FromKafka, ledger_pool};
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -212,4 +215,34 @@ async fn a_lost_cursor_is_found_again_in_the_topic() {
     positions.extend(world.ledger.fill(200, 10, 9).await);
     world.publish().await;
     whole(&world.records(210).await, &positions);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_and_comes_back_has_every_event_once() {
+    let broker = Arc::new(tokio::task::spawn_blocking(testkit::kafka::Broker::start).await.unwrap());
+    let world = FromKafka::on(&broker).await;
+    world.publish().await;
+    let (mut source, mut reader) = (world.reader("reader").await, Reader::default());
+    let mut positions = world.ledger.fill(0, 2000, 30).await;
+    seek(&mut source, &Checkpoints::new()).await;
+    reader.read(&mut source, 1500).await;
+    for round in 1..3 {
+        positions.extend(world.ledger.fill(round * 2000, 1000, 30).await);
+        let killed = broker.clone();
+        tokio::task::spawn_blocking(move || killed.kill()).await.unwrap();
+        positions.extend(world.ledger.fill(round * 2000 + 1000, 1000, 30).await);
+        let back = broker.clone();
+        tokio::task::spawn_blocking(move || back.resume()).await.unwrap();
+        published(&world, *positions.last().unwrap()).await;
+    }
+    whole(&world.records(6000).await, &positions);
+    // And who read meanwhile goes on.
+    while reader.seen.len() < 6000 {
+        match source.next_batch().await {
+            Ok(batch) => reader.take(&batch),
+            Err(SourceError::Reassigned | SourceError::Unavailable(..)) => seek(&mut source, &reader.checkpoints).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    reader.has_all(6000);
 }

@@ -15,6 +15,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::{Topic, key_hash};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
+use testkit::kafka::Broker;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -105,7 +106,11 @@ impl FromKafka {
 
     /// Without a publisher yet.
     pub async fn unpublished() -> Self {
-        let broker = tokio::task::spawn_blocking(testkit::kafka::broker).await.unwrap();
+        Self::on(tokio::task::spawn_blocking(testkit::kafka::broker).await.unwrap()).await
+    }
+
+    /// On a broker of its own.
+    pub async fn on(broker: &Broker) -> Self {
         let prefix = format!("{}-", Uuid::now_v7().simple());
         let kafka = KafkaConfig { brokers: broker.address.clone(), prefix, ..KafkaConfig::default() };
         Topics::new(kafka.clone()).unwrap().apply(&BTreeMap::new()).await.unwrap();
