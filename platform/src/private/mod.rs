@@ -13,6 +13,7 @@ mod leftovers;
 mod postgres;
 mod redis;
 mod running;
+mod server;
 
 pub use data_dir::{DataDir, Locked};
 pub use postgres::PrivatePostgres;

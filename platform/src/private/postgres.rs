@@ -4,30 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::child::{Child, Phase, dying_with_us};
+use super::child::{Child, dying_with_us};
 use super::data_dir::{Locked, sync_directory, write_whole};
-use super::{PORTS_TRIED, free_port, in_path, leftovers, random_token};
+use super::server::{Kind, Server};
+use super::{in_path, leftovers, random_token};
 use crate::config::StartError;
 
 const PROGRAMS: [&str; 2] = ["postgres", "postmaster"];
 const OLDEST: u32 = 14;
-/// Recovery after a crash replays at most `max_wal_size`.
-const START_WITHIN: Duration = Duration::from_secs(120);
-const STOP_WITHIN: Duration = Duration::from_secs(6);
-
 /// A Postgres of our own; dies with us, and is started again on the same port when it dies alone.
 #[derive(Debug)]
-pub struct PrivatePostgres {
-    url: String,
-    port: u16,
-    child: Child,
-}
+pub struct PrivatePostgres(Server);
 
 impl PrivatePostgres {
     /// Starts it on a free port, with the data of the last run; makes the cluster when there is none.
@@ -39,102 +32,77 @@ impl PrivatePostgres {
         let data = home.join("data");
         let password = password(dir, &home)?;
         let programs = if data.join("PG_VERSION").exists() { programs_of_version(&data)? } else { newest_programs()? };
+        let cluster = Cluster { dir: Arc::clone(dir), home, data, programs, password };
         // initdb and the end of leftovers block; nothing else needs this thread's runtime yet, but the caller's timers do.
-        {
-            let (dir, home, data, programs) = (Arc::clone(dir), home.clone(), data.clone(), programs.clone());
-            tokio::task::spawn_blocking(move || {
-                leftovers::end(&data, &PROGRAMS, Signal::INT)?;
-                make_cluster(&dir, &home, &data, &programs)
-            })
-            .await
-            .map_err(|error| StartError::because("making the private Postgres was interrupted", error))??;
-        }
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            let port = free_port()?;
-            let child = launch(dir, &home, &data, &programs, port)?;
-            let server = Self { url: format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"), port, child };
-            if server.answers(&home, &data).await? {
-                server.child.confirm();
-                return Ok(server);
-            }
-            if tried == PORTS_TRIED {
-                return Err(StartError::new(format!(
-                    "the private Postgres does not start; its last words are in {}",
-                    home.join("log").display()
-                )));
-            }
-        }
+        let cluster = tokio::task::spawn_blocking(move || {
+            leftovers::end(&cluster.data, &PROGRAMS, Signal::INT)?;
+            make_cluster(&cluster.dir, &cluster.home, &cluster.data, &cluster.programs)?;
+            Ok::<_, StartError>(cluster)
+        })
+        .await
+        .map_err(|error| StartError::because("making the private Postgres was interrupted", error))??;
+        Server::start(cluster).await.map(Self)
     }
 
     /// Where it listens, as its superuser, with the password.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.0.url()
     }
 
     /// On 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 
     /// Its process (the postmaster), while it runs.
     #[must_use]
     pub fn process(&self) -> Option<i32> {
-        match self.child.phase() {
-            Phase::Running(process) => Some(process.as_raw_nonzero().get()),
-            Phase::Down | Phase::Ended => None,
-        }
+        self.0.process()
     }
 
     /// Ends it in order: connections are closed, a checkpoint is written.
     pub async fn stop(self) {
-        self.child.stop(Signal::INT, STOP_WITHIN).await;
-    }
-
-    /// Waits until it answers; `false` when its process ended instead.
-    async fn answers(&self, home: &Path, data: &Path) -> Result<bool, StartError> {
-        let options: PgConnectOptions =
-            self.url.parse().map_err(|error: sqlx::Error| StartError::because("the private Postgres has no proper URL", error))?;
-        let options = options.disable_statement_logging();
-        let begin = Instant::now();
-        let mut patient = false;
-        loop {
-            match self.child.phase() {
-                Phase::Ended => return Ok(false),
-                Phase::Running(process) => {
-                    if tokio::time::timeout(Duration::from_secs(2), is_it(&options, process, data)).await == Ok(true) {
-                        return Ok(true);
-                    }
-                }
-                Phase::Down => {}
-            }
-            if !patient && begin.elapsed() > Duration::from_secs(5) {
-                patient = true;
-                tracing::info!("the private Postgres recovers from its last end: this may take a moment");
-            }
-            if begin.elapsed() > START_WITHIN {
-                return Err(StartError::new(format!(
-                    "the private Postgres does not answer after {START_WITHIN:?}; its last words are in {}",
-                    home.join("log").display()
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.0.stop().await;
     }
 }
 
-/// Whether what answers is the process that we started, on our data. (The password proves our side only: a stranger may trust everybody.)
-async fn is_it(options: &PgConnectOptions, process: Pid, data: &Path) -> bool {
-    let Ok(mut connection) = options.connect().await else { return false };
-    let asked: Result<(String, String), _> =
-        sqlx::query_as("SELECT current_setting('data_directory'), split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
-            .fetch_one(&mut connection)
-            .await;
-    let _closing = connection.close().await;
-    asked.is_ok_and(|(directory, postmaster)| Path::new(&directory) == data && postmaster == process.as_raw_nonzero().to_string())
+/// A cluster that has been made.
+struct Cluster {
+    dir: Arc<Locked>,
+    home: PathBuf,
+    data: PathBuf,
+    programs: PathBuf,
+    password: String,
+}
+
+impl Kind for Cluster {
+    const NAME: &'static str = "Postgres";
+    /// Recovery after a crash replays at most `max_wal_size`.
+    const START_WITHIN: Duration = Duration::from_secs(120);
+    const STOP: Signal = Signal::INT;
+    const STOP_WITHIN: Duration = Duration::from_secs(6);
+
+    fn home(&self) -> &Path {
+        &self.home
+    }
+
+    fn launch(&self, port: u16) -> Result<(String, Child), StartError> {
+        let child = launch(&self.dir, &self.home, &self.data, &self.programs, port)?;
+        Ok((format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", self.password), child))
+    }
+
+    async fn is_ours(&self, url: &str, process: Pid) -> bool {
+        let Ok(options) = url.parse::<PgConnectOptions>() else { return false };
+        let Ok(mut connection) = options.disable_statement_logging().connect().await else { return false };
+        let asked: Result<(String, String), _> =
+            sqlx::query_as("SELECT current_setting('data_directory'), split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
+                .fetch_one(&mut connection)
+                .await;
+        let _closing = connection.close().await;
+        asked.is_ok_and(|(directory, postmaster)| Path::new(&directory) == self.data && postmaster == process.as_raw_nonzero().to_string())
+    }
 }
 
 /// The superuser's password: drawn once, before the cluster is made with it.

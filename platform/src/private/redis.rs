@@ -2,29 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
-use super::child::{Child, Phase, dying_with_us};
+use super::child::{Child, dying_with_us};
 use super::data_dir::{Locked, write_whole};
-use super::{PORTS_TRIED, free_port, in_path, leftovers, random_token};
+use super::server::{Kind, Server};
+use super::{in_path, leftovers, random_token};
 use crate::config::StartError;
 
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 /// What the kernel calls them: on Debian, the server is a link to the checker, which looks at the name it was called by.
 const EXECUTABLES: [&str; 4] = ["redis-server", "valkey-server", "redis-check-rdb", "valkey-check-rdb"];
-/// Loading a large append-only file takes its time.
-const START_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(5);
-
 /// A Redis of our own; dies with us, and is started again on the same port when it dies alone.
 #[derive(Debug)]
-pub struct PrivateRedis {
-    url: String,
-    port: u16,
-    child: Child,
-}
+pub struct PrivateRedis(Server);
 
 impl PrivateRedis {
     /// Starts it on a free port, with the data of the last run.
@@ -36,78 +29,61 @@ impl PrivateRedis {
             StartError::new("no redis-server or valkey-server on this machine: run script/setup (or install the package redis-server), or give REDIS_URL")
         })?;
         let home = dir.home("redis")?;
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            // A new password for every start: what answers to it was started by us, now.
-            let (port, password) = (free_port()?, random_token()?);
-            let child = launch(dir, &home, &program, port, &password)?;
-            let server = Self { url: format!("redis://:{password}@127.0.0.1:{port}/"), port, child };
-            if server.answers(&home).await? {
-                server.child.confirm();
-                return Ok(server);
-            }
-            if tried == PORTS_TRIED {
-                return Err(StartError::new(format!(
-                    "the private Redis does not start; its last words are in {}",
-                    home.join("log").display()
-                )));
-            }
-        }
+        Server::start(Installed { dir: Arc::clone(dir), home, program }).await.map(Self)
     }
 
     /// Where it listens, with its password.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.0.url()
     }
 
     /// On 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 
     /// Its process, while it runs.
     #[must_use]
     pub fn process(&self) -> Option<i32> {
-        match self.child.phase() {
-            Phase::Running(process) => Some(process.as_raw_nonzero().get()),
-            Phase::Down | Phase::Ended => None,
-        }
+        self.0.process()
     }
 
     /// Lets it write what it has, and ends it.
     pub async fn stop(self) {
-        self.child.stop(Signal::TERM, STOP_WITHIN).await;
+        self.0.stop().await;
+    }
+}
+
+/// A Redis on this machine, and where our data for it lies.
+struct Installed {
+    dir: Arc<Locked>,
+    home: PathBuf,
+    program: PathBuf,
+}
+
+impl Kind for Installed {
+    const NAME: &'static str = "Redis";
+    /// Loading a large append-only file takes its time.
+    const START_WITHIN: Duration = Duration::from_secs(60);
+    const STOP: Signal = Signal::TERM;
+    const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+    fn home(&self) -> &Path {
+        &self.home
     }
 
-    /// Waits until it answers; `false` when its process ended instead.
-    async fn answers(&self, home: &Path) -> Result<bool, StartError> {
-        let client =
-            ::redis::Client::open(self.url.as_str()).map_err(|error| StartError::because("the private Redis has no proper URL", error))?;
-        let begin = Instant::now();
-        loop {
-            match self.child.phase() {
-                Phase::Ended => return Ok(false),
-                Phase::Running(process) => {
-                    let probe = tokio::time::timeout(Duration::from_secs(2), process_of(&client)).await;
-                    if let Ok(Ok(answering)) = probe
-                        && answering == process.as_raw_nonzero().get()
-                    {
-                        return Ok(true);
-                    }
-                }
-                Phase::Down => {}
-            }
-            if begin.elapsed() > START_WITHIN {
-                return Err(StartError::new(format!(
-                    "the private Redis does not answer after {START_WITHIN:?}; its last words are in {}",
-                    home.join("log").display()
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    fn launch(&self, port: u16) -> Result<(String, Child), StartError> {
+        // A new password for every start: what answers to it was started by us, now.
+        let password = random_token()?;
+        let child = launch(&self.dir, &self.home, &self.program, port, &password)?;
+        Ok((format!("redis://:{password}@127.0.0.1:{port}/"), child))
+    }
+
+    async fn is_ours(&self, url: &str, process: Pid) -> bool {
+        let Ok(client) = ::redis::Client::open(url) else { return false };
+        process_of(&client).await.is_ok_and(|answering| answering == process.as_raw_nonzero().get())
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub(crate) use lookup::{Lookup, Tail};
 pub(crate) use record::headers;
-pub use record::{RecordError, data_schema, decode};
+pub use record::{RecordError, decode};
 pub use source::KafkaSource;
 
 /// A Kafka cluster.

@@ -4,14 +4,8 @@ use std::str::FromStr;
 
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
-use schemas::{CLOUD_EVENTS_TYPE_PREFIX, Metadata, Recorded, Topic, key_hash};
+use schemas::{CLOUD_EVENTS_TYPE_PREFIX, Metadata, Recorded, Topic, key_hash, schema_id};
 use serde_json::value::RawValue;
-
-/// The id of an event type's JSON Schema (`ce_dataschema`).
-#[must_use]
-pub fn data_schema(event_type: &str, version: &str) -> String {
-    format!("https://postrider.example/schemas/{event_type}.v{version}.json")
-}
 
 /// The headers of an event whose predecessor in its partition stands at `prev`.
 pub(crate) fn headers(event: &Recorded, prev: i64) -> OwnedHeaders {
@@ -28,7 +22,7 @@ pub(crate) fn headers(event: &Recorded, prev: i64) -> OwnedHeaders {
         ("ce_source", &format!("/{}", event.topic.service())),
         ("ce_subject", &event.aggregate_id),
         ("ce_time", &event.recorded_at.to_string()),
-        ("ce_dataschema", &data_schema(&event.event_type, &event.event_version)),
+        ("ce_dataschema", &schema_id(&event.event_type, &event.event_version)),
         ("ce_aggregatetype", &event.aggregate_type),
         ("ce_sequence", &sequence),
         ("ce_position", &position),
