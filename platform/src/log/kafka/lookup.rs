@@ -101,8 +101,11 @@ impl Lookup {
     /// The last event of a partition; `None` when it has none. The last offsets may be marks of transactions: so from ever further back.
     pub(crate) fn tail(&self, partition: i32) -> Result<Option<Tail>, SourceError> {
         let (low, high) = self.watermarks(partition)?;
+        if high <= low {
+            return Ok(None);
+        }
         let mut back = 8;
-        while high > low {
+        loop {
             let from = low.max(high - back);
             self.go(partition, from)?;
             let mut last = None;
@@ -117,7 +120,6 @@ impl Lookup {
             }
             back *= 16;
         }
-        Ok(None)
     }
 
     /// An offset from which everything after `position` is seen, and little before it: found by halving, since positions rise with offsets.

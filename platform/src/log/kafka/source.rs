@@ -243,6 +243,9 @@ fn not_connected() -> SourceError {
     SourceError::Unavailable("Kafka", "not connected yet".into())
 }
 
+/// A partition and the offset after a record of it.
+type Place = (i32, i64);
+
 /// Whether a record is the next of its partition: then its place and event; `None` for a repeat.
 fn judge(
     topic: Topic,
@@ -250,7 +253,7 @@ fn judge(
     partitions: &mut BTreeMap<i32, Reading>,
     distrusted: &mut BTreeSet<i32>,
     message: &BorrowedMessage<'_>,
-) -> Result<Option<((i32, i64), schemas::Recorded)>, SourceError> {
+) -> Result<Option<(Place, schemas::Recorded)>, SourceError> {
     let (partition, offset) = (message.partition(), message.offset());
     let Some(reading) = partitions.get_mut(&partition) else { return Ok(None) };
     let event = decode(topic, message).map_err(|error| SourceError::Foreign { topic, partition, offset, reason: error.to_string() })?;
