@@ -39,7 +39,7 @@ pub async fn run(options: &Options) -> Result<()> {
             a.push(once(&options.a, &options.send).await?);
         }
     }
-    let rows: [(&str, fn(&Report) -> f64); 5] = [
+    let rows: [(&str, Figure); 5] = [
         ("rate", |r| r.rate),
         ("p50_ms", |r| r.p50_ms),
         ("p99_ms", |r| r.p99_ms),
@@ -59,6 +59,9 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+/// One figure of a run.
+type Figure = fn(&Report) -> f64;
 
 async fn once(binary: &Path, send: &[String]) -> Result<Report> {
     let output = Command::new(binary)
