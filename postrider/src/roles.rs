@@ -84,7 +84,6 @@ struct Roles {
     vault: Vault,
     tokens: Tokens,
     revocations: Revocations,
-    reached: Reached,
     freshness: Freshness,
     auth: Ledger,
     messages: Ledger,
@@ -105,7 +104,7 @@ impl Roles {
             Heads::new(BTreeMap::from([(Topic::Auth, pools.auth_reader.clone()), (Topic::Messages, pools.messages_reader.clone())]));
         let reached = Reached::new(redis.clone(), models(pools), shutdown.clone());
         let services = BTreeMap::from([("users", pools.users.clone()), ("messages", pools.messages.clone())]);
-        let freshness = Freshness { marks: marks.clone(), heads, reached: reached.clone(), pools: Arc::new(services) };
+        let freshness = Freshness { marks: marks.clone(), heads, reached, pools: Arc::new(services) };
         let keys: PathBuf = ground.data_dir.path().join("keys");
         let signing = SigningKeys::open(&keys, &pools.auth, config.auth.access_token).await?;
         let revocations = Revocations::follow(redis.clone(), config.auth.revocation_grace, shutdown.clone());
@@ -133,7 +132,7 @@ impl Roles {
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: shutdown.clone(),
         };
-        Ok(Self { redis, vault, tokens, revocations, reached, freshness, auth, messages, router_auth })
+        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, router_auth })
     }
 
     fn router(&self) -> Router {

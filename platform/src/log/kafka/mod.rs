@@ -1,5 +1,6 @@
 //! Kafka, or Redpanda: how to reach it, how an event looks there, and reading it.
 
+mod look;
 mod lookup;
 mod record;
 mod source;
@@ -11,6 +12,7 @@ use rdkafka::ClientConfig;
 use schemas::Topic;
 use uuid::Uuid;
 
+pub use look::TopicLook;
 pub(crate) use lookup::{Lookup, Tail};
 pub(crate) use record::headers;
 pub use record::{RecordError, data_schema, decode};
