@@ -4,6 +4,7 @@
 //!
 //! Correlation is a matter of spans: `platform::http` opens one per request with its `correlation_id`, and every line below carries it.
 
+mod described;
 mod logs;
 mod metrics;
 

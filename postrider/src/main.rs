@@ -1,11 +1,15 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
 mod bench;
+mod events;
 mod migrate;
+mod output;
+mod parked;
 mod roles;
 mod servers;
 mod settings;
 mod show;
+mod topics;
 mod up;
 
 use std::future::Future;
@@ -38,6 +42,19 @@ enum Command {
     ///
     /// Safe to repeat, to interrupt, and to run beside an `up`, which does the same when it starts.
     Migrate,
+    /// Show what happened: the events of a topic or of one aggregate
+    ///
+    /// Reads the ledger, beside a running `up` or without one; with --broker, the topic. Personal data stays sealed. Without --after, the newest are
+    /// shown, the oldest of them first.
+    Events(events::Options),
+    /// Show, retry or skip what a projection could not apply
+    ///
+    /// An event that cannot be applied parks its partition key: the later events of that key wait behind it, everything else goes on.
+    #[command(subcommand)]
+    Parked(parked::Action),
+    /// Plan, make or check the topics of a Kafka cluster (KAFKA_BROKERS)
+    #[command(subcommand)]
+    Topics(topics::Action),
     /// Measure it, and check what is counted
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -51,6 +68,9 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Up(options) => run(up::everything(settings, options)),
         Command::Migrate => run(migrate::migrate(settings)),
+        Command::Events(options) => run(events::events(settings, options)),
+        Command::Parked(action) => run(parked::parked(settings, action)),
+        Command::Topics(action) => run(topics::topics(settings, action)),
         Command::Bench(bench) => run(bench::run(bench)),
         Command::Config(options) => finish(show::show(&settings, &options)),
     }
@@ -72,6 +92,9 @@ fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 /// Says what went wrong, in one sentence and its causes.
 fn finish(ended: anyhow::Result<()>) -> ExitCode {
     let Err(error) = ended else { return ExitCode::SUCCESS };
+    if error.is::<output::Closed>() {
+        return ExitCode::SUCCESS;
+    }
     eprintln!("postrider: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");

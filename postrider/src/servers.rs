@@ -108,6 +108,35 @@ impl PostgresBeside {
         Ok(Self { url: Some(ServerUrl::new(private.url())), private: Some(private) })
     }
 
+    /// Like [`PostgresBeside::find`], but an installation has to be there: looking makes none.
+    pub async fn look(config: &Config) -> Result<Self, StartError> {
+        let data_dir = &config.server.data_dir;
+        if needs_private_postgres(config) && !data_dir.join("version").exists() {
+            return Err(StartError::new(format!(
+                "there is nothing in the data directory {} yet: `postrider up` makes an installation; name another with --data-dir, or a server in DATABASE_URL",
+                data_dir.display()
+            )));
+        }
+        Self::find(config).await
+    }
+
+    /// Only what runs already; `None`: a private one would have to be started.
+    pub fn running(config: &Config) -> Result<Option<Self>, StartError> {
+        if !needs_private_postgres(config) {
+            return Ok(Some(Self { url: config.postgres.url.set().cloned(), private: None }));
+        }
+        if !config.server.data_dir.join("version").exists() {
+            return Ok(None);
+        }
+        let running = DataDir::open(&config.server.data_dir)?.running()?;
+        Ok(running.and_then(|running| running.postgres()).map(|url| Self { url: Some(url), private: None }))
+    }
+
+    /// The databases that an `up` or a `migrate` has made there; `None`: none yet.
+    pub async fn found(&self, config: &Config) -> Result<Option<Databases>, StartError> {
+        Databases::find(&config.postgres, self.url.as_ref().unwrap_or(&config.postgres.url)).await
+    }
+
     /// The databases on it.
     pub async fn databases(&self, config: &Config) -> Result<Databases, StartError> {
         databases(config, self.url.as_ref()).await

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use crate::output;
 use crate::settings::Flags;
 
 /// How to show it.
@@ -19,8 +20,7 @@ pub struct Options {
 /// Prints every setting with its source; secrets are masked.
 pub fn show(flags: &Flags, options: &Options) -> anyhow::Result<()> {
     if options.defaults {
-        print!("{}", platform::config::DEFAULTS);
-        return Ok(());
+        return output::line(platform::config::DEFAULTS.trim_end());
     }
     let effective = flags.load(Vec::new())?;
     let shown = effective.shown();
@@ -28,9 +28,9 @@ pub fn show(flags: &Flags, options: &Options) -> anyhow::Result<()> {
     let (keys, values) = (width(|(key, ..)| key.len()), width(|(_, value, _)| value.len()).min(50));
     for (key, value, place) in shown {
         if options.json {
-            println!("{}", json!({"key": key, "value": value, "source": place.to_string()}));
+            output::line(&json!({"key": key, "value": value, "source": place.to_string()}).to_string())?;
         } else {
-            println!("{key:keys$}  {value:values$}  {place}");
+            output::line(&format!("{key:keys$}  {value:values$}  {place}"))?;
         }
     }
     Ok(())

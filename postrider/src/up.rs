@@ -12,6 +12,7 @@ use platform::telemetry::{self, Metrics};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::output;
 use crate::roles::{self, Ground};
 use crate::servers::{Servers, databases};
 use crate::settings::Flags;
@@ -173,9 +174,10 @@ fn say([http, metrics, postgres, redis, log]: &[String; 5], pretty: bool) {
         tracing::info!(version, http, metrics, postgres, redis, log, "postrider runs");
         return;
     }
-    println!("\nPostrider {version} runs; Ctrl-C stops it.\n");
+    let mut text = format!("\nPostrider {version} runs; Ctrl-C stops it.\n\n");
     for (name, place) in [("HTTP", http), ("Metrics", metrics), ("Postgres", postgres), ("Redis", redis), ("Log", log)] {
-        println!("  {name:9} {place}");
+        text += &format!("  {name:9} {place}\n");
     }
-    println!();
+    // Whoever does not read it does not need it.
+    let _ = output::line(&text);
 }

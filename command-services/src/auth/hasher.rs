@@ -116,16 +116,21 @@ impl Hasher {
         count(&self.waiting, |waiting| waiting.fetch_add(1, Ordering::Relaxed) + 1);
         self.jobs.try_send(job).map_err(|_| {
             count(&self.waiting, |waiting| waiting.fetch_sub(1, Ordering::Relaxed) - 1);
-            Busy::Full
+            full()
         })
     }
 
     async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, Busy>>) -> Result<T, Busy> {
         match tokio::time::timeout(self.patience, answered).await {
             Ok(answer) => answer.unwrap_or(Err(Busy::Broken)),
-            Err(_) => Err(Busy::Full),
+            Err(_) => Err(full()),
         }
     }
+}
+
+fn full() -> Busy {
+    metrics::counter!("hasher_refused_total").increment(1);
+    Busy::Full
 }
 
 fn count(waiting: &AtomicUsize, change: impl FnOnce(&AtomicUsize) -> usize) {

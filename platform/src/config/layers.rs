@@ -13,7 +13,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::{Config, DEFAULTS, ServerUrl, StartError};
 
 /// Names that everybody knows, beside `POSTRIDER_<SECTION>__<KEY>`.
-const WELL_KNOWN: [(&str, &str); 9] = [
+const WELL_KNOWN: [(&str, &str); 8] = [
     ("DATABASE_URL", "postgres.url"),
     ("AUTH_DATABASE_URL", "postgres.auth_url"),
     ("USER_DATABASE_URL", "postgres.user_url"),
@@ -21,7 +21,6 @@ const WELL_KNOWN: [(&str, &str); 9] = [
     ("KEYS_DATABASE_URL", "postgres.keys_url"),
     ("REDIS_URL", "redis.url"),
     ("KAFKA_BROKERS", "kafka.brokers"),
-    ("FRONTEND_URL", "server.frontend_url"),
     ("PORT", "server.port"),
 ];
 const PREFIX: &str = "POSTRIDER_";
@@ -277,7 +276,7 @@ fn variable(key: &str) -> String {
 }
 
 fn is_url(key: &str) -> bool {
-    key != "server.frontend_url" && (key.ends_with(".url") || key.ends_with("_url"))
+    key.ends_with(".url") || key.ends_with("_url")
 }
 
 fn shown(key: &str, value: &Value) -> String {
@@ -294,10 +293,23 @@ fn shown(key: &str, value: &Value) -> String {
 fn complaint(key: &str, kind: &Kind) -> String {
     let secret = SECRETS.contains(&key) || is_url(key);
     match kind {
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if secret => format!("{expected} would be right"),
-        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => format!("found {actual}; {expected} would be right"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if secret => format!("{} would be right", for_people(expected)),
+        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+            format!("found {actual}; {} would be right", for_people(expected))
+        }
         Kind::UnknownVariant(actual, right) => format!("found {actual:?}; right would be one of {}", right.join(", ")),
         Kind::Message(message) => message.clone(),
         other => other.to_string(),
+    }
+}
+
+/// The names of number types are no news to an operator.
+fn for_people(expected: &impl fmt::Display) -> String {
+    match expected.to_string().as_str() {
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number".into(),
+        "a string" | "string" => "a text in quotes".into(),
+        other => other.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! The settings as types. What each means stands in `postrider/config.default.toml`; here stands what they become.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use base64::Engine;
 use serde::{Deserialize, Deserializer};
 
 use super::{Secret, ServerUrl};
+
+/// What librdkafka was built with, and brokers offer.
+const SASL_MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,10 +29,8 @@ pub struct Config {
     pub auth: Auth,
     /// Personal data.
     pub keys: Keys,
-    /// Sizes and bounds.
+    /// Bounds.
     pub limits: Limits,
-    /// The offline queue.
-    pub relay: Relay,
     /// Logs.
     pub telemetry: Telemetry,
 }
@@ -48,8 +50,6 @@ pub struct Server {
     /// From SIGTERM to the end.
     #[serde(rename = "shutdown_seconds", deserialize_with = "seconds")]
     pub shutdown: Duration,
-    /// Of the web front end; empty: none.
-    pub frontend_url: String,
 }
 
 /// `[postgres]`
@@ -162,16 +162,10 @@ pub struct Auth {
     pub issuer: String,
     /// `aud`
     pub audience: String,
-    /// Memory of one hash.
-    pub argon2_memory_kib: u32,
-    /// Passes of one hash.
-    pub argon2_iterations: u32,
-    /// Lanes of one hash.
-    pub argon2_parallelism: u32,
     /// How many hashes may wait.
     pub hasher_queue: usize,
     /// How long known revocations are enough while Redis is away.
-    #[serde(rename = "revocation_grace_seconds", deserialize_with = "seconds_or_none")]
+    #[serde(rename = "revocation_grace_seconds", deserialize_with = "seconds")]
     pub revocation_grace: Duration,
 }
 
@@ -198,34 +192,9 @@ impl std::fmt::Debug for WrappingKey {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Of a request body.
-    pub body_bytes: usize,
-    /// Of a message's content.
-    pub content_bytes: usize,
-    /// Of a wrapped session key.
-    pub session_key_bytes: usize,
-    /// Of a message's signatures.
-    pub signatures_bytes: usize,
-    /// Of a stored event.
-    pub event_bytes: usize,
     /// Until a command's outcome is known.
     #[serde(rename = "command_deadline_ms", deserialize_with = "milliseconds")]
     pub command_deadline: Duration,
-    /// How long a read waits for what its user wrote.
-    #[serde(rename = "read_bound_ms", deserialize_with = "milliseconds")]
-    pub read_bound: Duration,
-}
-
-/// `[relay]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Relay {
-    /// How long a message waits when its sender does not say.
-    pub ttl_default_days: u32,
-    /// The least a sender may ask.
-    pub ttl_min_days: u32,
-    /// The most a sender may ask.
-    pub ttl_max_days: u32,
 }
 
 /// `[telemetry]`
@@ -253,59 +222,55 @@ pub enum LogFormat {
 impl Config {
     /// What the types alone cannot say: the key that is wrong, and what would be right.
     pub(super) fn contradiction(&self) -> Option<(&'static str, String)> {
-        let relay = &self.relay;
-        if relay.ttl_min_days == 0 {
-            return Some(("relay.ttl_min_days", "it must be at least 1".into()));
+        let out_of_range = self.ranges().into_iter().find(|(_, value, range)| !range.contains(value));
+        if let Some((key, value, range)) = out_of_range {
+            return Some((key, format!("found {value}; from {} to {} would be right", range.start(), range.end())));
         }
-        if !(relay.ttl_min_days..=relay.ttl_max_days).contains(&relay.ttl_default_days) {
-            let right =
-                format!("it must lie between relay.ttl_min_days ({}) and relay.ttl_max_days ({})", relay.ttl_min_days, relay.ttl_max_days);
-            return Some(("relay.ttl_default_days", right));
-        }
-        if self.limits.event_bytes > 921_600 {
-            return Some(("limits.event_bytes", "it can be at most 921600 (900 KiB), since topics take messages of 2 MiB".into()));
-        }
-        if self.auth.argon2_memory_kib < 8 * self.auth.argon2_parallelism.max(1) {
-            return Some(("auth.argon2_memory_kib", "Argon2 needs at least 8 KiB per lane (auth.argon2_parallelism)".into()));
-        }
-        for (key, value) in [
-            ("postgres.auth_pool", self.postgres.auth_pool),
-            ("postgres.user_pool", self.postgres.user_pool),
-            ("postgres.message_pool", self.postgres.message_pool),
-            ("postgres.keys_pool", self.postgres.keys_pool),
-            ("postgres.ledger_pool", self.postgres.ledger_pool),
-            ("postgres.reader_pool", self.postgres.reader_pool),
-            ("auth.argon2_iterations", self.auth.argon2_iterations),
-            ("auth.argon2_parallelism", self.auth.argon2_parallelism),
-        ] {
-            if value == 0 {
-                return Some((key, "it must be at least 1".into()));
+        let Kafka { security_protocol, sasl_mechanism, sasl_username, ssl_ca_file, .. } = &self.kafka;
+        if matches!(security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
+            if sasl_username.is_empty() {
+                return Some(("kafka.sasl_username", "it is needed with this kafka.security_protocol".into()));
+            }
+            if !SASL_MECHANISMS.contains(&sasl_mechanism.as_str()) {
+                let right = SASL_MECHANISMS.join(", ");
+                return Some(("kafka.sasl_mechanism", format!("found {sasl_mechanism:?}; right would be one of {right}")));
             }
         }
-        let sasl = matches!(self.kafka.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);
-        if sasl && self.kafka.sasl_username.is_empty() {
-            return Some(("kafka.sasl_username", "it is needed with this kafka.security_protocol".into()));
+        if !ssl_ca_file.as_os_str().is_empty() && !ssl_ca_file.is_file() {
+            return Some(("kafka.ssl_ca_file", format!("there is no file {}", ssl_ca_file.display())));
         }
         None
+    }
+
+    /// Every number that its type alone does not bound.
+    fn ranges(&self) -> [(&'static str, u128, RangeInclusive<u128>); 14] {
+        const YEAR: u128 = 31_536_000;
+        let Self { server, postgres, auth, limits, .. } = self;
+        [
+            ("server.shutdown_seconds", server.shutdown.as_secs().into(), 1..=600),
+            ("postgres.auth_pool", postgres.auth_pool.into(), 1..=1_000),
+            ("postgres.user_pool", postgres.user_pool.into(), 1..=1_000),
+            ("postgres.message_pool", postgres.message_pool.into(), 1..=1_000),
+            ("postgres.keys_pool", postgres.keys_pool.into(), 1..=1_000),
+            ("postgres.ledger_pool", postgres.ledger_pool.into(), 1..=1_000),
+            ("postgres.reader_pool", postgres.reader_pool.into(), 1..=1_000),
+            ("postgres.acquire_timeout_ms", postgres.acquire_timeout.as_millis(), 10..=60_000),
+            ("postgres.statement_timeout_ms", postgres.statement_timeout.as_millis(), 100..=600_000),
+            ("auth.access_token_seconds", auth.access_token.as_secs().into(), 1..=YEAR),
+            ("auth.refresh_token_seconds", auth.refresh_token.as_secs().into(), 1..=YEAR),
+            ("auth.hasher_queue", auth.hasher_queue as u128, 1..=10_000),
+            ("auth.revocation_grace_seconds", auth.revocation_grace.as_secs().into(), 0..=3_600),
+            ("limits.command_deadline_ms", limits.command_deadline.as_millis(), 100..=60_000),
+        ]
     }
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("at least 1 second is needed")),
-        seconds => Ok(Duration::from_secs(seconds)),
-    }
-}
-
-fn seconds_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("at least 1 ms is needed")),
-        milliseconds => Ok(Duration::from_millis(milliseconds)),
-    }
+    u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
 fn wrapping_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WrappingKey>, D::Error> {

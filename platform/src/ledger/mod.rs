@@ -2,7 +2,7 @@
 //!
 //! * [`Append`] what is written at once · [`Ledger`] the handle that commands hold · [`Unit`] aggregates run on it, [`Committed`] what came of it
 //! * [`Writer`] group commit: `prepare` checks, `queue` bounds, `batch` submits, `connection` fences, `sqlstate` judges
-//! * [`Feed`] its events in order, for whoever follows · [`Publisher`] the copy to Kafka
+//! * [`Feed`] its events in order, for whoever follows, [`Look`] for whoever asks · [`Publisher`] the copy to Kafka
 
 mod append;
 mod batch;
@@ -24,7 +24,7 @@ mod writer;
 pub use append::{Append, AppendError, CommandRecord, Effect, NewEvent, NotStorable, Stored};
 pub use committed::{CommitError, Committed, ExecuteError};
 pub use connection::lookup_options;
-pub use feed::{Feed, LedgerMeta, Page};
+pub use feed::{Feed, LedgerMeta, Look, Page};
 pub use handle::{Ledger, LedgerConfig};
 pub use publisher::Publisher;
 pub use unit::{Actor, Context, Minted, Unit};

@@ -10,5 +10,5 @@ pub mod topics;
 
 pub use ledger_source::{LEDGER, LedgerSource};
 pub use projection::{ApplyError, Batch, Projection, ProjectionTx};
-pub use runner::{Announce, RetryError, Runner, RunnerConfig, retry_parked, skip_parked};
+pub use runner::{Announce, ParkedKey, RetryError, Runner, RunnerConfig, list_parked, retry_parked, skip_parked};
 pub use source::{Checkpoint, Checkpoints, Ends, EventSource, Origin, SCAN, SourceBatch, SourceError};

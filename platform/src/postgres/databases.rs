@@ -1,5 +1,6 @@
 //! Databases and roles: where they are, and how they come to be.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
@@ -34,6 +35,30 @@ impl Databases {
     pub async fn prepare(config: &config::Postgres, server: &ServerUrl) -> Result<Self, StartError> {
         let made: Vec<_> = Service::ALL.into_iter().filter(|service| service.given(config).is_none()).collect();
         let passwords = if made.is_empty() { BTreeMap::new() } else { install(server, &made).await? };
+        Self::with(config, server, &passwords)
+    }
+
+    /// Where they are, when an earlier [`Databases::prepare`] has made them; makes nothing. `None`: nothing has been made on this server yet.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or its user may not see.
+    pub async fn find(config: &config::Postgres, server: &ServerUrl) -> Result<Option<Self>, StartError> {
+        if !Self::need_a_server(config) {
+            return Self::with::<String>(config, server, &BTreeMap::new()).map(Some);
+        }
+        let Some(passwords) = kept_passwords(server).await? else { return Ok(None) };
+        let roles = Service::ALL.into_iter().filter(|service| service.given(config).is_none()).map(Service::role);
+        if !roles.chain([READER]).all(|role| passwords.contains_key(role)) {
+            return Ok(None);
+        }
+        Self::with(config, server, &passwords).map(Some)
+    }
+
+    fn with<R: Borrow<str> + Ord>(
+        config: &config::Postgres,
+        server: &ServerUrl,
+        passwords: &BTreeMap<R, String>,
+    ) -> Result<Self, StartError> {
         let url_of = |role: &str, database: &str| -> Result<ServerUrl, StartError> {
             let password = passwords.get(role).ok_or_else(|| StartError::new(format!("the role {role} has no password")))?;
             let url = options(server)?.username(role).password(password).database(database).to_url_lossy();
@@ -101,6 +126,27 @@ async fn install(server: &ServerUrl, services: &[Service]) -> Result<BTreeMap<&'
     }
     let _closing = connection.close().await;
     Ok(passwords)
+}
+
+/// What [`install`] left behind; `None`: it has not been there.
+async fn kept_passwords(server: &ServerUrl) -> Result<Option<BTreeMap<String, String>>, StartError> {
+    let mut first = connect(server, "look").await?;
+    let made = exists(&mut first, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", Service::Auth.database()).await?;
+    let _closing = first.close().await;
+    if !made {
+        return Ok(None);
+    }
+    let home = options(server)?.database(Service::Auth.database()).to_url_lossy().to_string();
+    let mut connection = connect(&ServerUrl::new(home), "look").await?;
+    if !exists(&mut connection, "SELECT to_regclass($1) IS NOT NULL", "installation.roles").await? {
+        return Ok(None);
+    }
+    let rows: Result<Vec<(String, String)>, _> =
+        sqlx::query_as("SELECT role, password FROM installation.roles").fetch_all(&mut connection).await;
+    let rows =
+        rows.map_err(|error| StartError::because(format!("installation.roles in auth_db cannot be read as the user of {server}"), error))?;
+    let _closing = connection.close().await;
+    Ok(Some(rows.into_iter().collect()))
 }
 
 /// `DATABASE_URL`'s user.

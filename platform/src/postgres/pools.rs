@@ -42,13 +42,38 @@ impl Pools {
     /// # Errors
     /// When a server cannot be reached, or does not let in as many as the pools may open.
     pub async fn open(databases: &Databases, config: &config::Postgres) -> Result<Self, StartError> {
+        let pools = Self::make(databases, config)?;
+        pools.must_fit(databases).await?;
+        Ok(pools)
+    }
+
+    /// For a command that works beside the others: two connections each.
+    ///
+    /// # Errors
+    /// When a URL cannot be read.
+    pub fn small(databases: &Databases, config: &config::Postgres) -> Result<Self, StartError> {
+        let mut config = config.clone();
+        for size in [
+            &mut config.auth_pool,
+            &mut config.user_pool,
+            &mut config.message_pool,
+            &mut config.keys_pool,
+            &mut config.ledger_pool,
+            &mut config.reader_pool,
+        ] {
+            *size = 2;
+        }
+        Self::make(databases, &config)
+    }
+
+    fn make(databases: &Databases, config: &config::Postgres) -> Result<Self, StartError> {
         let own = |service: Service| lazy(databases.url(service), &service.to_string(), None, service.pool_size(config), config);
         let ledger = |service: Service| {
             let name = format!("{service} ledger");
             lazy(databases.url(service), &name, service.ledger(), config.ledger_pool, config)
         };
         let reader = |service: Service| lazy(databases.as_reader(service), &format!("{service} head"), None, config.reader_pool, config);
-        let pools = Self {
+        Ok(Self {
             auth: own(Service::Auth)?,
             users: own(Service::Users)?,
             messages: own(Service::Messages)?,
@@ -57,9 +82,7 @@ impl Pools {
             messages_ledger: ledger(Service::Messages)?,
             auth_reader: reader(Service::Auth)?,
             messages_reader: reader(Service::Messages)?,
-        };
-        pools.must_fit(databases).await?;
-        Ok(pools)
+        })
     }
 
     /// Each with its name, for metrics.

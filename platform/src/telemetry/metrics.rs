@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -20,6 +20,8 @@ use crate::shutdown::Shutdown;
 
 /// Bounds of every histogram named `…_seconds`: from a cached read to the longest time-out.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Bounds of every histogram named `…_size`.
+const SIZES: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_000.0, 2_000.0];
 /// Histograms collect samples until they are scraped; without a scraper, they are folded this often.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -37,14 +39,10 @@ impl Metrics {
     /// When something records already.
     pub fn record() -> Result<Self, StartError> {
         let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+        let builder = builder.and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &SIZES));
         let recorded = builder.and_then(PrometheusBuilder::install_recorder);
         let recorded = recorded.map_err(|error| StartError::because("metrics cannot be recorded", error))?;
-        describe_gauge!("postrider_build_info", "Always 1; its labels say which build this is");
-        describe_gauge!("process_resident_memory_bytes", "Resident memory");
-        describe_counter!("process_cpu_seconds_total", "Processor time, user and system");
-        describe_gauge!("process_threads", "Threads");
-        describe_gauge!("process_open_fds", "Open file descriptors");
-        describe_gauge!("postgres_pool_connections", "Connections of a pool, by whether they are in use");
+        super::described::describe();
         gauge!("postrider_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Ok(Self { recorded, pools: Arc::default() })
     }

@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use platform::config::{Place, Sources};
+use platform::config::{Config, DEFAULTS, Place, Sources};
+use serde::Deserialize;
 use testkit::servers::temporary_directory;
 
 fn refusal(sources: &Sources) -> String {
@@ -14,8 +15,28 @@ fn refusal(sources: &Sources) -> String {
 fn the_defaults_alone_are_a_configuration() {
     let config = Sources::default().load().unwrap().config;
     assert_eq!((config.server.port, config.server.metrics_port), (8000, 9000));
-    assert_eq!(config.auth.argon2_memory_kib, 19_456);
+    assert_eq!(config.limits.command_deadline.as_secs(), 5);
     assert!(config.postgres.url.set().is_none() && config.keys.wrapping_key.is_none());
+}
+
+#[test]
+fn the_documented_file_and_the_types_name_the_same_settings() {
+    let whole: toml::Table = DEFAULTS.parse().unwrap();
+    let read = |table: &toml::Table| Config::deserialize(table.clone()).map_err(|error| error.to_string());
+    read(&whole).unwrap();
+    for (section, body) in &whole {
+        for key in body.as_table().unwrap().keys() {
+            let mut lacks = whole.clone();
+            lacks[section].as_table_mut().unwrap().remove(key);
+            assert!(
+                read(&lacks).unwrap_err().contains(&format!("missing field `{key}`")),
+                "{section}.{key} has a default beside the file's"
+            );
+        }
+        let mut more = whole.clone();
+        more[section].as_table_mut().unwrap().insert("surplus".into(), 1.into());
+        assert!(read(&more).unwrap_err().contains("unknown field `surplus`"), "[{section}] takes what it does not know");
+    }
 }
 
 #[test]
@@ -39,11 +60,19 @@ fn what_is_unknown_or_wrong_is_named_with_its_place_and_what_would_be_right() {
         ("[server]\n\nprot = 1\n", ["server.prot", "own.toml:3", "host, metrics_port, port"]),
         ("[sever]\nport = 1\n", ["sever.port", "own.toml:2", "sections are auth"]),
         ("port = 1\n", ["port", "own.toml:1", "below a section"]),
-        ("[server]\nport = \"x\"\n", ["server.port", "own.toml:2", "u16"]),
-        ("[server]\nport = 70000\n", ["server.port", "own.toml:2", "u16"]),
+        ("[server]\nport = \"x\"\n", ["server.port", "own.toml:2", "a whole number from 0 to 65535"]),
+        ("[server]\nport = 70000\n", ["server.port", "own.toml:2", "a whole number from 0 to 65535"]),
+        ("[server]\ndata_dir = 7\n", ["server.data_dir", "own.toml:2", "would be right"]),
         ("[telemetry]\nformat = \"xml\"\n", ["telemetry.format", "own.toml:2", "auto, pretty, json"]),
         ("[server]\nport = \n", ["own.toml:2", "", ""]),
-        ("[relay]\nttl_default_days = 40\n", ["relay.ttl_default_days", "own.toml:2", "between"]),
+        ("[auth]\nhasher_queue = 0\n", ["auth.hasher_queue", "own.toml:2", "from 1 to 10000"]),
+        ("[limits]\ncommand_deadline_ms = 5\n", ["limits.command_deadline_ms", "own.toml:2", "from 100 to 60000"]),
+        ("[limits]\ncommand_deadline_ms = -5\n", ["limits.command_deadline_ms", "own.toml:2", "a whole number"]),
+        (
+            "[kafka]\nsecurity_protocol = \"sasl_ssl\"\nsasl_username = \"ann\"\nsasl_mechanism = \"MD5\"\n",
+            ["kafka.sasl_mechanism", "own.toml:4", "SCRAM-SHA-256"],
+        ),
+        ("[kafka]\nssl_ca_file = \"/nowhere/ca\"\n", ["kafka.ssl_ca_file", "own.toml:2", "no file /nowhere/ca"]),
         ("[server]\nhost = \"nowhere\"\n", ["server.host", "own.toml:2", "IP address"]),
     ] {
         fs::write(&file, text).unwrap();

@@ -1,5 +1,6 @@
 //! A ledger's events in the order of their positions, read once for everybody who follows.
 
+mod look;
 mod pages;
 mod ring;
 
@@ -12,6 +13,7 @@ use sqlx::PgPool;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
+pub use look::Look;
 pub use pages::LedgerMeta;
 use ring::Ring;
 

@@ -60,7 +60,8 @@ pub(super) async fn lag(pool: &PgPool, position: i64) -> Result<(i64, f64), sqlx
 /// One page from the database. The bound on bytes is applied there, by a running sum over the stored sizes, so that a page of large events is never in memory as a whole.
 pub(super) async fn read(pool: &PgPool, topic: Topic, meta: LedgerMeta, position: i64) -> Result<Page, sqlx::Error> {
     let rows = bounded(
-        sqlx::query!(
+        sqlx::query_as!(
+            Row,
             r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload!: Json<Box<RawValue>>",
                       metadata AS "metadata!: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
                  FROM (SELECT *, sum(size + 512) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - (size + 512) AS before
@@ -74,6 +75,76 @@ pub(super) async fn read(pool: &PgPool, topic: Topic, meta: LedgerMeta, position
         .fetch_all(pool),
     )
     .await?;
+    Ok(page(topic, meta, position, rows))
+}
+
+/// What of an aggregate stands after a position.
+pub(super) async fn read_aggregate(
+    pool: &PgPool,
+    topic: Topic,
+    meta: LedgerMeta,
+    (kind, id): (&str, &str),
+    position: i64,
+) -> Result<Page, sqlx::Error> {
+    /// Streams are short, and each event has at most 900 KiB.
+    const EVENTS: i64 = 20;
+    let rows = bounded(
+        sqlx::query_as!(
+            Row,
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload!: Json<Box<RawValue>>",
+                      metadata AS "metadata!: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND position > $3 ORDER BY sequence LIMIT $4"#,
+            kind,
+            id,
+            position,
+            EVENTS
+        )
+        .fetch_all(pool),
+    )
+    .await?;
+    Ok(page(topic, meta, position, rows))
+}
+
+/// The position after which the newest `count` events stand.
+pub(super) async fn before_newest(pool: &PgPool, aggregate: Option<(&str, &str)>, count: i64) -> Result<i64, sqlx::Error> {
+    let position = match aggregate {
+        None => {
+            bounded(sqlx::query_scalar!("SELECT position FROM events ORDER BY position DESC OFFSET $1 LIMIT 1", count).fetch_optional(pool))
+                .await
+        }
+        Some((kind, id)) => {
+            bounded(
+                sqlx::query_scalar!(
+                    "SELECT position FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence DESC OFFSET $3 LIMIT 1",
+                    kind,
+                    id,
+                    count
+                )
+                .fetch_optional(pool),
+            )
+            .await
+        }
+    };
+    Ok(position?.unwrap_or(0))
+}
+
+/// An event, as the table has it.
+struct Row {
+    position: i64,
+    aggregate_type: String,
+    aggregate_id: String,
+    sequence: i64,
+    event_type: String,
+    event_version: String,
+    payload: Json<Box<RawValue>>,
+    metadata: Json<Box<RawValue>>,
+    partition_key: String,
+    key_hash: i32,
+    event_id: Uuid,
+    recorded_at: time::OffsetDateTime,
+}
+
+fn page(topic: Topic, meta: LedgerMeta, position: i64, rows: Vec<Row>) -> Page {
     let mut page = Page { events: Vec::with_capacity(rows.len()), scanned: position };
     for row in rows {
         page.scanned = row.position;
@@ -95,7 +166,7 @@ pub(super) async fn read(pool: &PgPool, topic: Topic, meta: LedgerMeta, position
             recorded_at: Timestamp::from(row.recorded_at),
         }));
     }
-    Ok(page)
+    page
 }
 
 /// Metadata says why and by whom, never what: when somebody else's tool wrote it otherwise, the event still counts.

@@ -87,6 +87,10 @@ impl Publisher {
                     if published {
                         pause = SHORTEST;
                     }
+                    // While the broker is away nothing is published, and the lag grows: that is when somebody looks at it.
+                    if let Ok(position) = cursor::furthest(&self.pool, self.feed.meta().generation).await {
+                        self.measure_both(position).await;
+                    }
                     tracing::warn!(%topic, %error, cause = error.source().map(tracing::field::display), pause_ms = pause.as_millis(), "publisher begins again from its cursor");
                     tokio::select! {
                         () = shutdown.draining() => return Ok(()),
@@ -173,6 +177,13 @@ impl Publisher {
             () = shutdown.draining() => Ok(true),
             () = self.feed.changed(position) => Ok(false),
         }
+    }
+
+    async fn measure_both(&self, position: i64) {
+        if let Ok((_, seconds)) = self.feed.lag(position).await {
+            metrics::gauge!("publisher_lag_seconds", "topic" => self.feed.topic().service()).set(seconds);
+        }
+        self.measure(position).await;
     }
 
     /// Lag is for dashboards: who cannot measure it goes on.

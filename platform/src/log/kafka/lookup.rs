@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use schemas::Topic;
+use schemas::{Recorded, Topic};
 use uuid::Uuid;
 
 use super::{KafkaConfig, decode};
@@ -47,6 +47,13 @@ impl Lookup {
         Ok(Self { consumer, topic, name: config.topic(topic, generation) })
     }
 
+    /// How many partitions the topic has; `None`: there is no such topic.
+    pub(super) fn partitions(&self) -> Result<Option<i32>, SourceError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.name), BOUND).map_err(away)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.name && topic.error().is_none());
+        Ok(topic.and_then(|topic| i32::try_from(topic.partitions().len()).ok()).filter(|count| *count > 0))
+    }
+
     /// The cluster's id.
     pub(crate) fn cluster(&self) -> Result<String, SourceError> {
         // The id comes with the metadata.
@@ -68,13 +75,19 @@ impl Lookup {
         self.next(partition)
     }
 
-    fn go(&self, partition: i32, offset: i64) -> Result<(), SourceError> {
+    pub(super) fn go(&self, partition: i32, offset: i64) -> Result<(), SourceError> {
         let mut places = TopicPartitionList::new();
         places.add_partition_offset(&self.name, partition, Offset::Offset(offset)).map_err(away)?;
         self.consumer.assign(&places).map_err(away)
     }
 
     fn next(&self, partition: i32) -> Result<Option<Tail>, SourceError> {
+        let next = self.next_event(partition)?;
+        Ok(next.map(|(offset, event)| Tail { offset, position: event.position, incarnation: event.incarnation }))
+    }
+
+    /// The next event of the partition that was gone to last, with its offset; `None` at the end.
+    pub(super) fn next_event(&self, partition: i32) -> Result<Option<(i64, Recorded)>, SourceError> {
         let begin = Instant::now();
         while begin.elapsed() < BOUND {
             match self.consumer.poll(Duration::from_millis(200)) {
@@ -87,7 +100,7 @@ impl Lookup {
                         offset: message.offset(),
                         reason: error.to_string(),
                     })?;
-                    return Ok(Some(Tail { offset: message.offset(), position: event.position, incarnation: event.incarnation }));
+                    return Ok(Some((message.offset(), event)));
                 }
                 Some(Err(KafkaError::PartitionEOF(at))) if at == partition => return Ok(None),
                 Some(Err(KafkaError::PartitionEOF(_))) | None => {}

@@ -1,6 +1,7 @@
 //! Kafka, or Redpanda: how to reach it, how an event looks there, and reading it.
 
 mod group;
+mod look;
 mod lookup;
 mod record;
 mod source;
@@ -12,6 +13,7 @@ use rdkafka::ClientConfig;
 use schemas::Topic;
 use uuid::Uuid;
 
+pub use look::TopicLook;
 pub(crate) use lookup::{Lookup, Tail};
 pub(crate) use record::headers;
 pub use record::{RecordError, decode};

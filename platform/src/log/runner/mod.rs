@@ -20,7 +20,7 @@ use crate::shutdown::Shutdown;
 use follow::{Followed, Goal};
 use owner::Owner;
 
-pub use parked::{RetryError, retry_parked, skip_parked};
+pub use parked::{ParkedKey, RetryError, list_parked, retry_parked, skip_parked};
 
 /// Where progress is told. [`Reached`] is what production uses.
 pub trait Announce: Send + Sync + std::fmt::Debug + 'static {

@@ -146,6 +146,59 @@ pub(super) async fn store(conn: &mut PgConnection, parking: &[Parking]) -> Resul
     Ok(())
 }
 
+/// A key that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedKey {
+    /// Whose event.
+    pub topic: Topic,
+    /// Its partition key.
+    pub key: String,
+    /// How many of its events wait.
+    pub events: i64,
+    /// Of the oldest of them, which is the one that cannot be applied.
+    pub position: i64,
+    /// Why, without content.
+    pub reason: Option<String>,
+    /// When it was parked.
+    pub since: Timestamp,
+}
+
+/// The keys that a projection has parked, the longest waiting first; none where its schema has not been made yet. `pool` is its service's own.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list_parked(pool: &PgPool, projection: &str) -> Result<Vec<ParkedKey>, sqlx::Error> {
+    struct Row {
+        topic: String,
+        partition_key: String,
+        position: i64,
+        reason: Option<String>,
+        parked_at: time::OffsetDateTime,
+        events: i64,
+    }
+    let mut conn = pool.acquire().await?;
+    if !schema::stands(&mut conn, projection).await? {
+        return Ok(Vec::new());
+    }
+    let mut tx = schema::begin(&mut conn, projection).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT DISTINCT ON (topic, partition_key) topic, partition_key, position, reason, parked_at, count(*) OVER (PARTITION BY topic, partition_key) AS "events!"
+             FROM parked ORDER BY topic, partition_key, position"#
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let key = |row| {
+        let Row { topic, partition_key, position, reason, parked_at, events } = row;
+        // A topic of another release is none that this one could work off.
+        Some(ParkedKey { topic: topic.parse().ok()?, key: partition_key, events, position, reason, since: Timestamp::from(parked_at) })
+    };
+    let mut keys: Vec<ParkedKey> = rows.into_iter().filter_map(key).collect();
+    keys.sort_by_key(|key| key.since.unix_micros());
+    Ok(keys)
+}
+
 /// Why a parked key could not be worked off.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {

@@ -28,7 +28,7 @@ async fn run(conn: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
 }
 
 /// Whether the schema has the runner's tables.
-async fn stands(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+pub(super) async fn stands(conn: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     let table = format!(r#""{schema}".checkpoints"#);
     sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "stands!""#, table).fetch_one(conn).await
 }
