@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Up(options) => run(up::everything(settings, options)),
         Command::Migrate => run(migrate::migrate(settings)),
-        Command::Bench(bench) => run(bench::run(bench)),
+        Command::Bench(bench) => run(bench::run(bench, settings)),
         Command::Config(options) => finish(show::show(&settings, &options)),
     }
 }
