@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Command::Events(options) => run(events::events(settings, options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
         Command::Topics(action) => run(topics::topics(settings, action)),
-        Command::Bench(bench) => run(bench::run(bench)),
+        Command::Bench(bench) => run(bench::run(bench, settings)),
         Command::Config(options) => finish(show::show(&settings, &options)),
     }
 }

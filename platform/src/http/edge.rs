@@ -1,7 +1,7 @@
 //! What is wrapped around every route.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
@@ -18,6 +18,9 @@ use crate::fresh::Behind;
 
 /// How a path that no route matches is called in metrics and logs: a client's own words are unbounded, and may be secret.
 const UNMATCHED: &str = "unmatched";
+
+/// An answer that took longer is worth a line, even when it is what was hoped for.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Wraps what all routes have in common: request id and context, span, metrics by route and status, panics as 500, body limit (1 MiB), problems with their
 /// `request_id`, 404 / 405 / 413 as problem documents, security headers.
@@ -134,7 +137,10 @@ fn observe(span: &Span, method: &'static str, route: String, status: StatusCode,
     let duration = began.elapsed();
     span.in_scope(|| {
         let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
-        if route.starts_with("/health") {
+        // A line for each of thousands of good answers a second costs more than serving some of them, and metrics count them all:
+        // `telemetry.log = "info,platform::http=debug"` brings them back.
+        let unremarkable = route.starts_with("/health") || (status < 400 && duration < SLOW);
+        if unremarkable {
             tracing::debug!(status, duration_ms, "answered");
         } else {
             tracing::info!(status, duration_ms, "answered");

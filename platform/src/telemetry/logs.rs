@@ -31,7 +31,8 @@ pub fn logs(config: &Telemetry) -> Result<(), StartError> {
     let begun = if pretty {
         lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
     } else {
-        lines.json().flatten_event(true).with_current_span(true).with_span_list(true).try_init()
+        // The list ends with the current span: naming that one again would say everything twice.
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
     };
     begun.map_err(|error| StartError::because("logging cannot begin", error))?;
     std::panic::set_hook(Box::new(log_panic));

@@ -4,7 +4,10 @@
 
 mod client;
 mod compare;
+mod fill;
+mod pairs;
 mod processes;
+mod read_back;
 mod report;
 mod send;
 mod target;
@@ -12,12 +15,17 @@ mod verify;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::settings::Flags;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Direct messages: accepted, projected and pending.
     Send(send::Options),
+    /// A large ledger: many messages, written as fast as the ledger takes them.
+    Fill(fill::Options),
     /// Two builds in alternation, and the ratios between them.
     Compare(compare::Options),
 }
@@ -42,9 +50,20 @@ pub struct TargetOptions {
     json: bool,
 }
 
+impl TargetOptions {
+    /// For people who watch; nothing where a program reads the report.
+    fn bar(&self, length: u64, what: &'static str) -> ProgressBar {
+        let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(length) };
+        bar.set_style(ProgressStyle::with_template("{msg:<22} {wide_bar} {pos}/{len}").expect("a valid template"));
+        bar.set_message(what);
+        bar
+    }
+}
+
 /// Runs it.
-pub async fn run(bench: Bench) -> Result<()> {
+pub async fn run(bench: Bench, flags: Flags) -> Result<()> {
     match bench {
+        Bench::Fill(options) => fill::run(options, flags).await,
         Bench::Send(options) => send::run(options).await,
         Bench::Compare(options) => compare::run(&options).await,
     }

@@ -13,6 +13,9 @@ pub struct Report {
     pub messages: u64,
     /// Everything else that came back or did not.
     pub errors: u64,
+    /// What the first of those said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_error: Option<String>,
     /// How long was sent.
     pub seconds: f64,
     /// Messages per second.
@@ -34,6 +37,52 @@ pub struct Report {
     pub cpu_us_by_process: BTreeMap<String, f64>,
     /// Memory at the end, by process.
     pub resident_mib_by_process: BTreeMap<String, f64>,
+}
+
+/// What `bench fill` did and saw.
+#[derive(Debug, Clone, Serialize)]
+pub struct Filled {
+    /// Messages written, and read back.
+    pub events: u64,
+    /// Of these, in the largest conversation.
+    pub largest_conversation: u64,
+    /// How long was written.
+    pub seconds: f64,
+    /// Events per second into the ledger.
+    pub rate: f64,
+    /// Events per second from the first append until all of them could be read.
+    pub projected_rate: f64,
+    /// Median of reading the newest 1,000 of the largest conversation.
+    pub newest_1000_ms: f64,
+    /// From process start to ready with all of it, when the run has started the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_again_ms: Option<f64>,
+    /// Memory at the end (after the second start, when there was one), by process.
+    pub resident_mib_by_process: BTreeMap<String, f64>,
+    /// Whose address and password read the largest conversation ...
+    pub read_as: String,
+    /// See `read_as`.
+    pub password: String,
+    /// ... and with whom it is.
+    pub with: uuid::Uuid,
+}
+
+impl Filled {
+    /// As a table for people.
+    pub fn table(&self) -> String {
+        let mut out = format!(
+            "events              {:>12}\nlargest conversation{:>12}\nwritten at          {:>12.0} /s\nreadable at         {:>12.0} /s\nnewest 1,000        {:>12.2} ms\n",
+            self.events, self.largest_conversation, self.rate, self.projected_rate, self.newest_1000_ms
+        );
+        if let Some(ready) = self.ready_again_ms {
+            out += &format!("started again       {ready:>12.0} ms\n");
+        }
+        for (name, resident) in &self.resident_mib_by_process {
+            out += &format!("  {name:<16}  {resident:>12.1} MiB\n");
+        }
+        out += &format!("GET /messages/conversation/{} as {} with the password \"{}\"\n", self.with, self.read_as, self.password);
+        out
+    }
 }
 
 /// Percentiles of a run.

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
 use futures::future::try_join_all;
 use hyper::Method;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::client::Client;
+use super::pairs::{self, Pair};
 use super::report::{Report, percentile};
 use super::target::Target;
 use super::verify;
+
+/// How long a pair waits after a request that failed.
+const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 /// Pairs of people write to each other; a message counts when it got its 2xx, and at the end every one of them is in its conversation exactly once and pending for its recipient.
 #[derive(Debug, Args)]
@@ -37,18 +39,13 @@ pub struct Options {
     bytes: usize,
 }
 
-struct Pair {
-    sender: Client,
-    sender_id: Uuid,
-    recipient: Client,
-    recipient_id: Uuid,
-}
-
 #[derive(Default)]
 struct Sent {
     acknowledged: Vec<Uuid>,
     latencies_us: Vec<u32>,
     errors: u64,
+    /// What the first of them said.
+    first_error: Option<String>,
 }
 
 /// Runs it.
@@ -62,26 +59,17 @@ pub async fn run(options: Options) -> Result<()> {
     } else {
         print!("{}", report.table());
     }
-    ensure!(report.errors == 0, "{} requests failed", report.errors);
-    Ok(())
+    match &report.first_error {
+        Some(first) => bail!("{} requests failed; the first one: {first}", report.errors),
+        None => Ok(()),
+    }
 }
 
 async fn measure(options: &Options, target: &Target) -> Result<Report> {
-    let bar = |len: u64, what: &'static str| {
-        let bar = if options.target.json { ProgressBar::hidden() } else { ProgressBar::new(len) };
-        bar.set_style(ProgressStyle::with_template("{msg:<22} {wide_bar} {pos}/{len}").expect("a valid template"));
-        bar.set_message(what);
-        bar
-    };
-    let registering = bar(u64::from(options.pairs) * 2, "registering");
+    let bar = |len: u64, what: &'static str| options.target.bar(len, what);
+    let registering = bar(0, "registering");
     let run = Uuid::now_v7().simple().to_string();
-    let mut pairs = Vec::new();
-    for n in 0..options.pairs {
-        let (sender, sender_id) = register(&target.url, &run, n * 2).await?;
-        let (recipient, recipient_id) = register(&target.url, &run, n * 2 + 1).await?;
-        registering.inc(2);
-        pairs.push(Pair { sender, sender_id, recipient, recipient_id });
-    }
+    let pairs = pairs::register(&target.url, &run, options.pairs, &registering).await?;
     registering.finish_and_clear();
 
     let sending = bar(options.seconds, "sending (s)");
@@ -113,7 +101,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Report> {
     let checking = bar(sent.len() as u64, "checking");
     let settling = Instant::now();
     let mut latencies = Vec::new();
-    let (mut messages, mut errors) = (0, 0);
+    let (mut messages, mut errors, mut first_error) = (0, 0, None);
     let mut settled_ms = 0.0;
     // CPU is read when the newest message is visible, so that it holds the projections of all of them but little of the check.
     let mut after = None;
@@ -126,6 +114,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Report> {
         verify::settled(&mut pair.recipient, pair.sender_id, &sent.acknowledged).await?;
         messages += sent.acknowledged.len() as u64;
         errors += sent.errors;
+        first_error = first_error.or(sent.first_error);
         latencies.extend(sent.latencies_us);
         checking.inc(1);
     }
@@ -135,6 +124,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Report> {
     let mut report = Report {
         messages,
         errors,
+        first_error,
         seconds,
         rate: messages as f64 / seconds,
         p50_ms: percentile(&latencies, 50.0),
@@ -175,17 +165,15 @@ async fn send_until(pair: &mut Pair, begin: Instant, end: Instant, rate: Option<
                 sent.latencies_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
                 sent.acknowledged.push(id);
             }
-            _ => sent.errors += 1,
+            other => {
+                sent.errors += 1;
+                // A target that refuses everything is not asked as fast as it can refuse.
+                tokio::time::sleep(AFTER_ERROR).await;
+                sent.first_error.get_or_insert_with(|| match other {
+                    Ok((status, answer)) => format!("{status} {}", String::from_utf8_lossy(&answer)),
+                    Err(error) => format!("{error:#}"),
+                });
+            }
         }
     }
-}
-
-async fn register(url: &str, run: &str, n: u32) -> Result<(Client, Uuid)> {
-    let mut client = Client::new(url)?;
-    let account =
-        json!({ "email": format!("bench-{run}-{n}@example.org"), "username": format!("bench-{run}-{n}"), "password": "a bench password" });
-    let answer = client.json(Method::POST, "/api/v1/auth/register", Some(account)).await?;
-    let token = answer["access_token"].as_str().context("no access_token")?;
-    let id = answer["user"]["id"].as_str().context("no user.id")?.parse()?;
-    Ok((client.with_token(token), id))
 }

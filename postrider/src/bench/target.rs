@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -24,13 +24,27 @@ pub struct Target {
     broker: bool,
     child: Option<Child>,
     directory: Option<PathBuf>,
+    /// What was started, to start it again.
+    command: Option<Started>,
+}
+
+struct Started {
+    binary: PathBuf,
+    kafka: Option<String>,
+    data: PathBuf,
 }
 
 impl Target {
     /// Finds or starts it.
     pub async fn open(options: &TargetOptions) -> Result<Self> {
+        Self::open_on(options, None).await
+    }
+
+    /// As [`Target::open`]; what is started keeps its data here.
+    pub async fn open_on(options: &TargetOptions, data: Option<PathBuf>) -> Result<Self> {
         if let Some(url) = &options.url {
-            return Ok(Self { url: url.clone(), ready_after: None, pid: options.pid, broker: true, child: None, directory: None });
+            let (url, pid) = (url.clone(), options.pid);
+            return Self { url, ready_after: None, pid, broker: true, child: None, directory: None, command: None }.answering().await;
         }
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
@@ -38,39 +52,79 @@ impl Target {
         };
         let directory = std::env::temp_dir().join(format!("postrider-bench-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&directory)?;
+        let mut target = Self {
+            url: String::new(),
+            ready_after: None,
+            pid: None,
+            broker: options.kafka.is_some(),
+            child: None,
+            command: Some(Started { binary, kafka: options.kafka.clone(), data: data.unwrap_or_else(|| directory.join("data")) }),
+            directory: Some(directory),
+        };
+        target.start().await?;
+        Ok(target)
+    }
+
+    /// A system that somebody else started, once it has said that it is ready.
+    async fn answering(self) -> Result<Self> {
+        let answered = Client::new(&self.url)?.request(Method::GET, "/health/ready", None).await;
+        match answered.with_context(|| format!("no postrider answers at {}", self.url))? {
+            (200, _) => Ok(self),
+            (status, answer) => bail!("{} is not ready: {status} {}", self.url, String::from_utf8_lossy(&answer)),
+        }
+    }
+
+    /// Where the started system keeps its data.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.command.as_ref().map(|started| started.data.as_path())
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        let (Some(Started { binary, kafka, data }), Some(directory)) = (&self.command, &self.directory) else { return Ok(()) };
         let (port, metrics) = (free_port()?, free_port()?);
         let log = std::fs::File::create(directory.join("log"))?;
-        let mut command = Command::new(&binary);
+        let mut command = Command::new(binary);
         command
             .arg("up")
             .arg("--data-dir")
-            .arg(directory.join("data"))
+            .arg(data)
             .env("POSTRIDER_SERVER__HOST", "127.0.0.1")
             .env("PORT", port.to_string())
             .env("POSTRIDER_SERVER__METRICS_PORT", metrics.to_string())
             .env_remove("DATABASE_URL")
             .env_remove("REDIS_URL")
             .env_remove("KAFKA_BROKERS")
-            .current_dir(&directory)
+            .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true);
-        if let Some(brokers) = &options.kafka {
+        if let Some(brokers) = kafka {
             command.env("KAFKA_BROKERS", brokers);
         }
         let begin = Instant::now();
         let child = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
-        let mut target = Self {
-            url: format!("http://127.0.0.1:{port}"),
-            ready_after: None,
-            pid: child.id(),
-            broker: options.kafka.is_some(),
-            child: Some(child),
-            directory: Some(directory),
-        };
-        target.ready(begin).await?;
-        Ok(target)
+        self.url = format!("http://127.0.0.1:{port}");
+        self.pid = child.id();
+        self.child = Some(child);
+        self.ready(begin).await
+    }
+
+    /// Memory by part.
+    pub fn resident_mib(&self) -> BTreeMap<String, f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a display figure")]
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        self.usage().into_iter().map(|(part, usage)| (part.name().to_owned(), mib(usage.resident_bytes))).collect()
+    }
+
+    /// Ends what was started and starts it again on its data; `None` for a system that somebody else started.
+    pub async fn restart(&mut self) -> Result<Option<Duration>> {
+        if self.command.is_none() {
+            return Ok(None);
+        }
+        self.end().await?;
+        self.start().await?;
+        Ok(self.ready_after)
     }
 
     async fn ready(&mut self, begin: Instant) -> Result<()> {
@@ -102,15 +156,19 @@ impl Target {
 
     /// Ends what was started and removes its files.
     pub async fn close(mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
-            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
-                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-            }
-            tokio::time::timeout(Duration::from_secs(15), child.wait()).await.context("the system did not stop within 15 s")??;
-        }
+        self.end().await?;
         if let Some(directory) = self.directory.take() {
             std::fs::remove_dir_all(directory)?;
         }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        tokio::time::timeout(Duration::from_secs(15), child.wait()).await.context("the system did not stop within 15 s")??;
         Ok(())
     }
 }
