@@ -14,6 +14,7 @@ use super::child::{Child, Phase, dying_with_us};
 use super::data_dir::{Locked, sync_directory, write_whole};
 use super::{PORTS_TRIED, free_port, in_path, leftovers, random_token};
 use crate::config::StartError;
+use crate::crash::crash_point;
 
 const PROGRAMS: [&str; 2] = ["postgres", "postmaster"];
 const OLDEST: u32 = 14;
@@ -169,6 +170,7 @@ fn make_cluster(dir: &Locked, home: &Path, data: &Path, programs: &Path) -> Resu
     if !status.success() {
         return Err(StartError::new(format!("initdb failed ({status}); its last words are in {}", home.join("log").display())));
     }
+    crash_point("initdb.before_rename");
     fs::rename(&aside, data).and_then(|()| sync_directory(data)).map_err(failed)
 }
 

@@ -7,10 +7,12 @@
 mod cursor;
 mod producer;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio::time::MissedTickBehavior;
 
 use self::cursor::{Cursor, Lane};
 use self::producer::Producer;
@@ -23,6 +25,8 @@ use crate::shutdown::Shutdown;
 
 /// How often an idle publisher makes sure that its connection, and with it its lock, still stands.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often lag is measured.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// Copies one ledger to its topic. There may be many; one works, the others wait.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct Publisher {
     feed: Feed,
     pool: PgPool,
     kafka: KafkaConfig,
+    /// Once it has been reached.
+    cluster: OnceLock<String>,
 }
 
 /// Why a publisher's work was cut off.
@@ -60,7 +66,7 @@ impl Publisher {
     /// `pool` is the ledger's: its options (URL, search_path) are used for a connection of the publisher's own.
     #[must_use]
     pub fn new(feed: Feed, pool: PgPool, kafka: KafkaConfig) -> Self {
-        Self { feed, pool, kafka }
+        Self { feed, pool, kafka, cluster: OnceLock::new() }
     }
 
     /// Publishes until the drain; finishes the transaction it is in. Any failure drops the producer and begins again from the cursor (100 ms to 5 s later).
@@ -68,13 +74,20 @@ impl Publisher {
     /// # Errors
     /// When topic and ledger do not fit: the topic is ahead of the ledger, belongs to another, or lost records that were acknowledged.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), StartError> {
+        tokio::select! {
+            ended = self.work(&shutdown) => ended,
+            never = self.measure() => match never {},
+        }
+    }
+
+    async fn work(&self, shutdown: &Shutdown) -> Result<(), StartError> {
         const SHORTEST: Duration = Duration::from_millis(100);
         const LONGEST: Duration = Duration::from_secs(5);
         let topic = self.feed.topic();
         let mut pause = SHORTEST;
         loop {
             let mut published = false;
-            match self.session(&shutdown, &mut published).await {
+            match self.session(shutdown, &mut published).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Stop(error)) => {
                     tracing::error!(%topic, error = %error, cause = std::error::Error::source(&error).map(tracing::field::display), "publisher stopped");
@@ -106,6 +119,7 @@ impl Publisher {
             Ok((Arc::new(producer), lookup, cluster))
         })
         .await?;
+        self.cluster.get_or_init(|| cluster.clone());
         // Only now: had somebody else taken the lock before we fenced them, this connection would be dead, and we end here.
         let mut cursor = lane.cursor(&cluster, meta).await?;
         let head = self.feed.head().await?;
@@ -133,7 +147,6 @@ impl Publisher {
     async fn publish(&self, lane: &mut Lane, producer: &Arc<Producer>, cursor: Cursor, page: Page) -> Result<Cursor, Trouble> {
         let (topic, name) = (self.feed.topic(), self.feed.topic().service());
         let begin = Instant::now();
-        let oldest = page.events.first().map(|event| event.recorded_at);
         let (producer, mut next) = (producer.clone(), cursor);
         let (next, count) = blocking(move || {
             let count = producer.transaction(&page.events, &mut next)?;
@@ -144,21 +157,12 @@ impl Publisher {
         crash_point("publisher.after_ack");
         let next = lane.advance(next).await?;
         metrics::counter!("publisher_published_total", "topic" => name).increment(count);
-        if let Some(oldest) = oldest {
-            // How old the oldest of this page was when it was acknowledged.
-            let age = crate::clock::now().unix_micros().saturating_sub(oldest.unix_micros());
-            metrics::gauge!("publisher_lag_seconds", "topic" => name)
-                .set(Duration::from_micros(u64::try_from(age).unwrap_or(0)).as_secs_f64());
-        }
-        self.measure(next.position).await;
         tracing::debug!(%topic, events = count, position = next.position, took_ms = begin.elapsed().as_millis(), "published");
         Ok(next)
     }
 
     /// Waits for something to publish; `true` when the drain began.
     async fn idle(&self, lane: &mut Lane, position: i64, shutdown: &Shutdown) -> Result<bool, Trouble> {
-        metrics::gauge!("publisher_lag_events", "topic" => self.feed.topic().service()).set(0.0);
-        metrics::gauge!("publisher_lag_seconds", "topic" => self.feed.topic().service()).set(0.0);
         if lane.quiet_for() > HEARTBEAT {
             lane.stands().await?;
         }
@@ -168,11 +172,24 @@ impl Publisher {
         }
     }
 
-    /// Lag is for dashboards: who cannot measure it goes on.
-    async fn measure(&self, position: i64) {
-        if let Ok((events, _)) = self.feed.lag(position).await {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("publisher_lag_events", "topic" => self.feed.topic().service()).set(events as f64);
+    /// Says how far the log is behind, in whatever state the publisher is: a broker that is away is seen by this growing.
+    async fn measure(&self) -> Infallible {
+        let (name, generation) = (self.feed.topic().service(), self.feed.meta().generation);
+        let mut turn = tokio::time::interval(LAG_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            turn.tick().await;
+            let lag =
+                async { self.feed.lag(cursor::published(&self.pool, generation, self.cluster.get().map(String::as_str)).await?).await };
+            match lag.await {
+                Ok((events, seconds)) => {
+                    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                    metrics::gauge!("publisher_lag_events", "topic" => name).set(events as f64);
+                    metrics::gauge!("publisher_lag_seconds", "topic" => name).set(seconds);
+                }
+                // For dashboards: who cannot measure it goes on.
+                Err(error) => tracing::debug!(topic = name, %error, "lag could not be measured"),
+            }
         }
     }
 }
