@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use platform::config::{Config, StartError};
+use platform::crash::crash_point;
 use platform::postgres::Pools;
 use platform::private::DataDir;
 use platform::shutdown::Shutdown;
@@ -88,7 +89,9 @@ async fn run(
 ) -> Result<(), StartError> {
     let prepare = async {
         let databases = databases(&config, servers.postgres.as_ref()).await?;
+        crash_point("start.after_databases");
         databases.migrate().await?;
+        crash_point("start.after_migrations");
         let pools = Pools::open(&databases, &config.postgres).await?;
         Ok::<_, StartError>((databases, pools))
     };

@@ -18,6 +18,20 @@ pub struct SystemConfig {
 }
 
 impl SystemConfig {
+    /// Without an environment variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// With the topics of a broker that several systems share told apart.
+    #[must_use]
+    pub fn kafka(self, broker: &crate::kafka::Broker) -> Self {
+        let prefix = format!("test-{}.", uuid::Uuid::now_v7().simple());
+        self.env("KAFKA_BROKERS", &broker.address).env("POSTRIDER_KAFKA__TOPIC_PREFIX", prefix)
+    }
+
     /// With one more environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
@@ -143,6 +157,13 @@ impl System {
         })
     }
 
+    /// The value of a metric, its labels included in the name (`publisher_lag_events{topic="messages"}`); `None` when it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let address = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
+        let text = reqwest::get(address).await.ok()?.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// `kill -9` of our process; returns when it is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -188,6 +209,20 @@ impl Drop for System {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// A process and its children, without those that have ended and were not yet reaped.
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    std::iter::once(pid).chain(children.split_whitespace().filter_map(|p| p.parse().ok())).filter(|pid| lives(*pid)).collect()
+}
+
+/// Whether a process runs: one that has ended and was not yet reaped does not.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Sends a signal; a process that is gone is none of our business.

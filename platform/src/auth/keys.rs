@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::key_file::{self, KeyFile};
 use crate::clock;
 use crate::config::StartError;
+use crate::crash::crash_point;
 
 /// How often published keys are read again without being asked.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -85,6 +86,7 @@ impl SigningKeys {
             Some(file) => file,
             None => off_thread(dir.to_owned(), key_file::make).await?,
         };
+        crash_point("start.before_key_is_published");
         keys.publish(&current).await?;
         keys.sign_with(current);
         keys.start().await

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use super::pools::{connect, options};
 use super::{READER, Service};
 use crate::config::{self, ServerUrl, StartError};
+use crate::crash::crash_point;
 
 /// Held while databases and roles are made, so that two starts do it one after the other.
 const INSTALLING: i64 = 0x706f_7374_7269_0001;
@@ -115,6 +116,7 @@ async fn install(server: &ServerUrl, services: &[Service]) -> Result<BTreeMap<&'
     let locked = connection.execute(AssertSqlSafe(format!("SET lock_timeout = '60s'; SELECT pg_advisory_lock({INSTALLING})"))).await;
     locked.map_err(|error| StartError::because(format!("another start has been making databases on {server} for a minute"), error))?;
 
+    crash_point("install.first_database");
     admin.keep_passwords(&mut connection).await?;
     let mut passwords = BTreeMap::new();
     for role in services.iter().map(|service| service.role()).chain([READER]) {
@@ -122,6 +124,7 @@ async fn install(server: &ServerUrl, services: &[Service]) -> Result<BTreeMap<&'
     }
     for service in services {
         admin.create_database(&mut connection, service.database()).await?;
+        crash_point("install.before_grants");
         admin.grant(&mut connection, *service).await?;
     }
     let _closing = connection.close().await;

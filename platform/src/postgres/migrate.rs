@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::pools::connect;
 use super::{Databases, READER, Service};
 use crate::config::{ServerUrl, StartError};
+use crate::crash::crash_point;
 
 static LEDGER: Migrator = sqlx::migrate!("../migrations/ledger");
 static KEYS: Migrator = sqlx::migrate!("../migrations/keys");
@@ -53,9 +54,11 @@ async fn migrate(url: &ServerUrl, schemas: &[Schema]) -> Result<(), StartError> 
             StartError::because(format!("the schema {name} in {url} cannot be made: {lacking}"), error)
         };
         make(&mut connection, name).await.map_err(failed)?;
+        crash_point(&format!("migrate.{name}.made"));
         // Prepared statements of one schema must not meet the next one's tables.
         connection.clear_cached_statements().await.map_err(failed)?;
         schema.migrations.run_direct(None, &mut connection, false).await.map_err(|error| refused(error, name, url))?;
+        crash_point(&format!("migrate.{name}.migrated"));
         if let Some(shown) = schema.shown {
             show(&mut connection, name, shown).await.map_err(failed)?;
         }

@@ -15,6 +15,7 @@ use super::data_dir::{Locked, sync_directory, write_whole};
 use super::server::{Kind, Server};
 use super::{in_path, leftovers, random_token};
 use crate::config::StartError;
+use crate::crash::crash_point;
 
 const PROGRAMS: [&str; 2] = ["postgres", "postmaster"];
 const OLDEST: u32 = 14;
@@ -137,6 +138,7 @@ fn make_cluster(dir: &Locked, home: &Path, data: &Path, programs: &Path) -> Resu
     if !status.success() {
         return Err(StartError::new(format!("initdb failed ({status}); its last words are in {}", home.join("log").display())));
     }
+    crash_point("initdb.before_rename");
     fs::rename(&aside, data).and_then(|()| sync_directory(data)).map_err(failed)
 }
 

@@ -2,46 +2,90 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use reqwest::Method;
 use rustix::process::Signal;
-use testkit::person::Person;
-use testkit::system::{System, SystemConfig, signal};
+use serde_json::{Value, json};
+use testkit::load::{Load, violations};
+use testkit::person::{Answer, Person};
+use testkit::system::{System, SystemConfig, family, signal};
 use testkit::wait_until;
 use uuid::Uuid;
 
-#[tokio::test]
+/// How long any answer may take, whatever is down.
+const BOUND: Duration = Duration::from_secs(8);
+
+/// Every route that a person uses, in a form that would succeed.
+fn routes(bob: &Person, id: Uuid) -> Vec<(Method, String, Option<Value>)> {
+    let message = Person::message(bob.id, id, "hello");
+    let name = Uuid::now_v7().simple().to_string();
+    let account = json!({"email": format!("eve.{name}@example.org"), "username": format!("eve-{name}"), "password": "a password"});
+    let post = |path: &str, body: &Value| (Method::POST, path.to_owned(), Some(body.clone()));
+    let get = |path: &str| (Method::GET, path.to_owned(), None);
+    vec![
+        post("/api/v1/auth/register", &account),
+        post("/api/v1/auth/login", &json!({"email": bob.email, "password": bob.password})),
+        get("/api/v1/auth/me"),
+        post("/api/v1/messages/send", &message),
+        post("/api/v1/relay/send", &message),
+        post("/api/v1/relay/queue", &message),
+        get(&format!("/api/v1/messages/conversation/{}", bob.id)),
+        get("/api/v1/relay/pending"),
+        post("/api/v1/relay/acknowledge", &json!({"message_id": id})),
+        (Method::DELETE, format!("/api/v1/relay/{id}"), None),
+        get(&format!("/api/v1/users/{}", bob.id)),
+    ]
+}
+
+/// Asks all of them at once, and holds each to the bound.
+async fn ask_all(who: &Person, routes: Vec<(Method, String, Option<Value>)>) -> Vec<(String, Answer)> {
+    join_all(routes.into_iter().map(async |(method, path, body)| {
+        let asked = Instant::now();
+        let answer = who.ask(method, &path, body).await.expect("an answer, not a hang");
+        assert!(asked.elapsed() < BOUND, "{path} took {:?}", asked.elapsed());
+        (path, answer)
+    }))
+    .await
+}
+
+fn is_503(path: &str, answer: &Answer) {
+    assert_eq!(answer.status, 503, "{path}: {}", answer.text);
+    assert!(answer.headers.contains_key("retry-after"), "{path}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_postgres_hangs_every_route_answers_503_in_bounded_time_and_recovers_by_itself() {
     let system = System::start(SystemConfig::default()).await;
     let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let load = Load::begin(&system, 2).await;
+    load.goes_on(10).await;
     let postgres = system.server_pid("postgres").expect("a private Postgres");
-    for pid in family(postgres) {
-        signal(pid, Signal::STOP);
-    }
+    let stopped = family(postgres);
+    stopped.iter().for_each(|pid| signal(*pid, Signal::STOP));
     let begin = Instant::now();
     let id = Uuid::now_v7();
     while begin.elapsed() < Duration::from_secs(10) {
-        for (method, path, body) in [
-            (Method::POST, "/api/v1/messages/send".to_owned(), Some(Person::message(bob.id, id, "hello"))),
-            (Method::GET, format!("/api/v1/messages/conversation/{}", bob.id), None),
-            (Method::GET, "/api/v1/relay/pending".to_owned(), None),
-        ] {
-            let asked = Instant::now();
-            let answer = ann.ask(method, &path, body).await.expect("an answer, not a hang");
-            assert_eq!(answer.status, 503, "{path}: {}", answer.text);
-            assert!(answer.headers.contains_key("retry-after"), "{path}");
-            assert!(asked.elapsed() < Duration::from_secs(8), "{path} took {:?}", asked.elapsed());
+        for (path, answer) in ask_all(&ann, routes(&bob, id)).await {
+            is_503(&path, &answer);
         }
+        // What needs no Postgres goes on.
+        let verified = ann.post("/api/v1/auth/verify-token", json!({"token": ann.token})).await;
+        assert_eq!(verified.status, 200, "{}", verified.text);
+        ann.get("/health/live").await;
     }
-    for pid in family(postgres) {
-        signal(pid, Signal::CONT);
-    }
-    let answer = wait_until("a send succeeds again", Duration::from_secs(20), async || {
+    stopped.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    wait_until("a send succeeds again", Duration::from_secs(20), async || {
         let answer = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
-        (answer.status == 200).then_some(answer)
+        (answer.status == 200).then_some(())
     })
     .await;
-    assert_eq!(answer.status, 200);
     assert_eq!(bob.conversation(ann.id).await, [id], "tried again and again, it is one message");
+    for (path, answer) in ask_all(&ann, routes(&bob, id)).await {
+        assert!(answer.status.is_success(), "{path}: {}", answer.text);
+    }
+    load.goes_on(10).await;
+    assert_eq!(violations(&load.end().await).await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -69,27 +113,63 @@ async fn while_redis_is_away_sends_go_on_and_reads_stay_right() {
 }
 
 #[tokio::test]
-async fn while_the_broker_is_away_sends_go_on_and_the_lag_is_worked_off() {
+async fn when_redis_is_away_beyond_the_grace_nobody_is_taken_for_a_stranger() {
+    let system = System::start(SystemConfig::default().env("POSTRIDER_AUTH__REVOCATION_GRACE_SECONDS", 2)).await;
+    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let redis = system.server_pid("redis-server").expect("a private Redis");
+    signal(redis, Signal::STOP);
+    let id = Uuid::now_v7();
+    // Whoever is asked within the grace answers as ever; beyond it, that he cannot know: never that the token is bad.
+    wait_until("the grace has passed", Duration::from_secs(10), async || {
+        let answer = ann.ask(Method::GET, "/api/v1/relay/pending", None).await.expect("an answer");
+        assert!(answer.status == 200 || answer.status == 503, "{}", answer.text);
+        (answer.status == 503).then_some(())
+    })
+    .await;
+    for (path, answer) in ask_all(&ann, routes(&bob, id)).await {
+        if !["/api/v1/auth/register", "/api/v1/auth/login"].contains(&path.as_str()) {
+            is_503(&path, &answer);
+        }
+    }
+    signal(redis, Signal::CONT);
+    wait_until("it goes on by itself", Duration::from_secs(10), async || {
+        let answer = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(bob.conversation(ann.id).await, [id]);
+}
+
+#[tokio::test]
+async fn while_the_broker_is_away_sends_go_on_and_the_lag_is_seen_and_worked_off() {
+    const LAG: &str = r#"publisher_lag_events{topic="messages"}"#;
     let broker = testkit::kafka::Broker::start();
     let system = System::start(SystemConfig::default().env("KAFKA_BROKERS", &broker.address)).await;
     let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
-    broker.kill();
     let mut sent = Vec::new();
-    for _ in 0..50 {
+    let mut send = async || {
         let id = Uuid::now_v7();
+        let asked = Instant::now();
         let answer = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(asked.elapsed() < Duration::from_secs(3), "a send took {:?}", asked.elapsed());
         sent.push(id);
+    };
+    // That both exist has to be known to the messages service before its source goes away.
+    send().await;
+    broker.kill();
+    let mut seen = 0.0;
+    for _ in 0..2 {
+        for _ in 0..25 {
+            send().await;
+        }
+        seen =
+            wait_until("the lag grows", Duration::from_secs(10), async || system.metric(LAG).await.filter(|lag| *lag >= seen + 25.0)).await;
     }
     broker.resume();
-    wait_until("the lag is worked off", Duration::from_secs(60), async || (bob.pending().await == sent).then_some(())).await;
+    wait_until("the lag is worked off", Duration::from_secs(60), async || (system.metric(LAG).await? == 0.0).then_some(())).await;
+    wait_until("everything waits", Duration::from_secs(30), async || (bob.pending().await == sent).then_some(())).await;
     assert_eq!(ann.conversation(bob.id).await, sent);
-}
-
-/// A process and its children.
-fn family(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    std::iter::once(pid).chain(children.split_whitespace().filter_map(|p| p.parse().ok())).collect()
 }
 
 /// Needs the right to mount (the suite runs as root in CI); says so where it has not.

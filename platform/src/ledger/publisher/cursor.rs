@@ -44,6 +44,17 @@ async fn bounded<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> R
     }
 }
 
+/// How far the log has been written, by whoever publishes; in whichever cluster it is furthest when none is named.
+pub(super) async fn published(pool: &PgPool, generation: i32, cluster: Option<&str>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(max(position), 0) AS "position!" FROM publisher_cursor WHERE generation = $1 AND cluster = coalesce($2, cluster)"#,
+        generation,
+        cluster
+    )
+    .fetch_one(pool)
+    .await
+}
+
 impl Lane {
     /// Waits until no other publisher of this ledger works; `None` when the drain comes first.
     pub(super) async fn acquire(pool: &PgPool, topic: Topic, shutdown: &Shutdown) -> Result<Option<Self>, Trouble> {

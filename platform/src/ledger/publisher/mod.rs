@@ -7,10 +7,12 @@
 mod cursor;
 mod producer;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio::time::MissedTickBehavior;
 
 use self::cursor::{Cursor, Lane};
 use self::producer::Producer;
@@ -23,9 +25,8 @@ use crate::shutdown::Shutdown;
 
 /// How often an idle publisher makes sure that its connection, and with it its lock, still stands.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// How often lag is measured while there is work.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How often lag is measured.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// Copies one ledger to its topic. There may be many; one works, the others wait.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Publisher {
     feed: Feed,
     pool: PgPool,
     kafka: KafkaConfig,
+    /// Once it has been reached.
+    cluster: OnceLock<String>,
 }
 
 /// Why a publisher's work was cut off.
@@ -63,7 +66,7 @@ impl Publisher {
     /// `pool` is the ledger's: its options (URL, search_path) are used for a connection of the publisher's own.
     #[must_use]
     pub fn new(feed: Feed, pool: PgPool, kafka: KafkaConfig) -> Self {
-        Self { feed, pool, kafka }
+        Self { feed, pool, kafka, cluster: OnceLock::new() }
     }
 
     /// Publishes until the drain; finishes the transaction it is in. Any failure drops the producer and begins again from the cursor (100 ms to 5 s later).
@@ -71,13 +74,20 @@ impl Publisher {
     /// # Errors
     /// When topic and ledger do not fit: the topic is ahead of the ledger, belongs to another, or lost records that were acknowledged.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), StartError> {
+        tokio::select! {
+            ended = self.work(&shutdown) => ended,
+            never = self.measure() => match never {},
+        }
+    }
+
+    async fn work(&self, shutdown: &Shutdown) -> Result<(), StartError> {
         const SHORTEST: Duration = Duration::from_millis(100);
         const LONGEST: Duration = Duration::from_secs(5);
         let topic = self.feed.topic();
         let mut pause = SHORTEST;
         loop {
             let mut published = false;
-            match self.session(&shutdown, &mut published).await {
+            match self.session(shutdown, &mut published).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Stop(error)) => {
                     tracing::error!(%topic, error = %error, cause = std::error::Error::source(&error).map(tracing::field::display), "publisher stopped");
@@ -86,10 +96,6 @@ impl Publisher {
                 Err(Trouble::Again(error)) => {
                     if published {
                         pause = SHORTEST;
-                    }
-                    // While the broker is away nothing is published, and the lag grows: that is when somebody looks at it.
-                    if let Ok(position) = cursor::furthest(&self.pool, self.feed.meta().generation).await {
-                        self.measure_both(position).await;
                     }
                     tracing::warn!(%topic, %error, cause = error.source().map(tracing::field::display), pause_ms = pause.as_millis(), "publisher begins again from its cursor");
                     tokio::select! {
@@ -105,14 +111,15 @@ impl Publisher {
     async fn session(&self, shutdown: &Shutdown, published: &mut bool) -> Result<(), Trouble> {
         let (topic, meta) = (self.feed.topic(), self.feed.meta());
         let Some(mut lane) = Lane::acquire(&self.pool, topic, shutdown).await? else { return Ok(()) };
-        let (kafka, draining) = (self.kafka.clone(), shutdown.clone());
+        let kafka = self.kafka.clone();
         let (producer, lookup, cluster) = blocking(move || {
-            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions, &draining)?;
+            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions)?;
             let lookup = Lookup::new(&kafka, topic, meta.generation).map_err(|e| Trouble::Again(Box::new(e)))?;
             let cluster = lookup.cluster()?;
             Ok((Arc::new(producer), lookup, cluster))
         })
         .await?;
+        self.cluster.get_or_init(|| cluster.clone());
         // Only now: had somebody else taken the lock before we fenced them, this connection would be dead, and we end here.
         let mut cursor = lane.cursor(&cluster, meta).await?;
         let head = self.feed.head().await?;
@@ -120,7 +127,6 @@ impl Publisher {
         let tails = blocking(move || Ok((0..partitions).map(|p| lookup.tail(p)).collect::<Result<Vec<_>, _>>()?)).await?;
         cursor.reconcile(&tails, topic, &self.kafka.topic(topic, meta.generation), meta.incarnation, head)?;
         tracing::info!(%topic, position = cursor.position, head, "publishing");
-        let mut measured = Instant::now();
         loop {
             let page = self.feed.after(cursor.position).await?;
             if page.events.is_empty() {
@@ -131,10 +137,6 @@ impl Publisher {
             }
             cursor = self.publish(&mut lane, &producer, cursor, page).await?;
             *published = true;
-            if measured.elapsed() > MEASURE_EVERY {
-                measured = Instant::now();
-                self.measure(cursor.position).await;
-            }
             if shutdown.is_draining() {
                 return Ok(());
             }
@@ -145,7 +147,6 @@ impl Publisher {
     async fn publish(&self, lane: &mut Lane, producer: &Arc<Producer>, cursor: Cursor, page: Page) -> Result<Cursor, Trouble> {
         let (topic, name) = (self.feed.topic(), self.feed.topic().service());
         let begin = Instant::now();
-        let oldest = page.events.first().map(|event| event.recorded_at);
         let (producer, mut next) = (producer.clone(), cursor);
         let (next, count) = blocking(move || {
             let count = producer.transaction(&page.events, &mut next)?;
@@ -156,20 +157,12 @@ impl Publisher {
         crash_point("publisher.after_ack");
         let next = lane.advance(next).await?;
         metrics::counter!("publisher_published_total", "topic" => name).increment(count);
-        if let Some(oldest) = oldest {
-            // How old the oldest of this page was when it was acknowledged.
-            let age = crate::clock::now().unix_micros().saturating_sub(oldest.unix_micros());
-            metrics::gauge!("publisher_lag_seconds", "topic" => name)
-                .set(Duration::from_micros(u64::try_from(age).unwrap_or(0)).as_secs_f64());
-        }
         tracing::debug!(%topic, events = count, position = next.position, took_ms = begin.elapsed().as_millis(), "published");
         Ok(next)
     }
 
     /// Waits for something to publish; `true` when the drain began.
     async fn idle(&self, lane: &mut Lane, position: i64, shutdown: &Shutdown) -> Result<bool, Trouble> {
-        metrics::gauge!("publisher_lag_events", "topic" => self.feed.topic().service()).set(0.0);
-        metrics::gauge!("publisher_lag_seconds", "topic" => self.feed.topic().service()).set(0.0);
         if lane.quiet_for() > HEARTBEAT {
             lane.stands().await?;
         }
@@ -179,18 +172,24 @@ impl Publisher {
         }
     }
 
-    async fn measure_both(&self, position: i64) {
-        if let Ok((_, seconds)) = self.feed.lag(position).await {
-            metrics::gauge!("publisher_lag_seconds", "topic" => self.feed.topic().service()).set(seconds);
-        }
-        self.measure(position).await;
-    }
-
-    /// Lag is for dashboards: who cannot measure it goes on.
-    async fn measure(&self, position: i64) {
-        if let Ok((events, _)) = self.feed.lag(position).await {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("publisher_lag_events", "topic" => self.feed.topic().service()).set(events as f64);
+    /// Says how far the log is behind, in whatever state the publisher is: a broker that is away is seen by this growing.
+    async fn measure(&self) -> Infallible {
+        let (name, generation) = (self.feed.topic().service(), self.feed.meta().generation);
+        let mut turn = tokio::time::interval(LAG_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            turn.tick().await;
+            let lag =
+                async { self.feed.lag(cursor::published(&self.pool, generation, self.cluster.get().map(String::as_str)).await?).await };
+            match lag.await {
+                Ok((events, seconds)) => {
+                    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                    metrics::gauge!("publisher_lag_events", "topic" => name).set(events as f64);
+                    metrics::gauge!("publisher_lag_seconds", "topic" => name).set(seconds);
+                }
+                // For dashboards: who cannot measure it goes on.
+                Err(error) => tracing::debug!(topic = name, %error, "lag could not be measured"),
+            }
         }
     }
 }

@@ -198,6 +198,11 @@ impl<P: Projection> Runner<P> {
                 return Ok(Outcome::Moved);
             }
         }
+        if crate::crash::sabotaged("projection.checkpoint_first") {
+            checkpoint::advance(&mut tx, &checkpoints).await?;
+            tx.commit().await?;
+            tx = schema::begin(conn, schema).await?;
+        }
         if let Some(folded) = folded {
             match self.projection.apply(&mut tx, folded).await {
                 Ok(()) => {}

@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction};
 
 use super::Trouble;
 use crate::config::StartError;
+use crate::crash::crash_point;
 use crate::log::Projection;
 use crate::log::checkpoint::{self, Rows};
 
@@ -89,6 +90,7 @@ pub(super) async fn prepare<P: Projection>(conn: &mut PgConnection) -> Result<Pr
         create::<P>(&mut tx, name).await?;
         tracing::info!(projection = name, build = P::BUILD, "made the schema");
     }
+    crash_point(&format!("projection.{name}.schema"));
     tx.commit().await?;
     let rows = rows(conn, name).await?;
     refuse_newer::<P>(&rows)?;
