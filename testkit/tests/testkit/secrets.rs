@@ -158,7 +158,10 @@ async fn at_rest_addresses_and_names_stand_in_the_users_read_model_alone_and_sec
             }
             // The ciphertext is the clients': in the ledger, and in what is read, but in no record of what was asked or answered.
             if stands_in(&row, &content) {
-                assert!(["messages_ledger.events", "conversations.messages", "relay.relay_pending"].contains(&table.as_str()), "content stands in {table}");
+                assert!(
+                    ["messages_ledger.events", "conversations.messages", "relay.relay_pending"].contains(&table.as_str()),
+                    "content stands in {table}"
+                );
                 ledger += usize::from(table == "messages_ledger.events");
             }
             if table.ends_with("_ledger.events") {
