@@ -56,6 +56,9 @@ async fn answer(pool: PgPool, caller: UserId, other: UserId, asked: Asked) -> Re
     Ok(response)
 }
 
+/// Most messages of a page that is asked for.
+const MOST: i64 = 1_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Asked {
     limit: Option<i64>,
@@ -64,11 +67,13 @@ struct Asked {
 
 impl Asked {
     fn of(params: &Params) -> Result<Self, Problem> {
-        const LIMIT: &str = "must be an integer from 1 to 1000";
-        let limit = params.parse("limit", LIMIT)?;
-        if limit.is_some_and(|limit| !(1..=1_000).contains(&limit)) {
+        const LIMIT: &str = "must be a positive integer";
+        let limit: Option<u64> = params.parse("limit", LIMIT)?;
+        if limit == Some(0) {
             return Err(invalid("limit", LIMIT));
         }
+        // Who asks for more gets what there is at most, and a link to the rest.
+        let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(MOST).min(MOST));
         Ok(Self { limit, before: params.parse("before", "must be a message's id")? })
     }
 }
@@ -354,14 +359,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_is_an_integer_from_1_to_1000() {
+    async fn a_limit_is_a_positive_integer_and_more_than_1000_is_1000() {
         use axum::extract::FromRequestParts;
         for (query, right) in [
             ("", true),
             ("limit=1", true),
             ("limit=1000", true),
             ("limit=0", false),
-            ("limit=1001", false),
+            ("limit=1001", true),
             ("limit=-1", false),
             ("limit=ten", false),
             ("limit=", false),

@@ -1,10 +1,16 @@
 //! A real broker: Apache Kafka in KRaft mode, one node, one per test binary.
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// A running broker. It dies with the test binary.
 #[derive(Debug)]
@@ -78,6 +84,16 @@ impl Broker {
         child.wait().expect("it is ours");
     }
 
+    /// Everything in a topic, each record as one text: key, headers, value. Nothing while there is no such topic.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn records(&self, topic: &str) -> Vec<String> {
+        let (address, topic) = (self.address.clone(), topic.to_owned());
+        let read = tokio::task::spawn_blocking(move || records(&address, &topic).expect("the broker answers"));
+        read.await.expect("no panic")
+    }
+
     fn java(&self, arguments: &[&str]) -> Command {
         // Killed with the thread that started it, which lives as long as the process.
         let mut command = Command::new("setpriv");
@@ -88,6 +104,41 @@ impl Broker {
             .current_dir(&self.data);
         command
     }
+}
+
+fn records(address: &str, topic: &str) -> Result<Vec<String>, KafkaError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .set("group.id", "looks-only")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+    let Some(partitions) = metadata.topics().iter().find(|t| t.name() == topic).map(|t| t.partitions().len()) else {
+        return Ok(Vec::new());
+    };
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
+    while ended.len() < partitions {
+        match consumer.poll(PATIENCE) {
+            None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(record)) => {
+                let headers = record.headers().into_iter().flat_map(Headers::iter);
+                let headers = headers.map(|h| format!("{}={}", h.key, String::from_utf8_lossy(h.value.unwrap_or_default())));
+                let [key, value] = [record.key(), record.payload()].map(|b| String::from_utf8_lossy(b.unwrap_or_default()).into_owned());
+                found.push(format!("{key} {} {value}", headers.collect::<Vec<_>>().join(" ")));
+            }
+        }
+    }
+    Ok(found)
 }
 
 impl Drop for Broker {

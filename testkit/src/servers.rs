@@ -3,8 +3,9 @@
 //! They are private servers below a temporary directory: they die with the test process, however it ends, and the directory goes
 //! with them. `POSTRIDER_TEST_DATABASE_URL` and `POSTRIDER_TEST_REDIS_URL` point the tests at running servers instead.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use platform::private::{DataDir, Locked, PrivatePostgres, PrivateRedis};
@@ -50,24 +51,50 @@ async fn directory() -> &'static Arc<Locked> {
         .await
 }
 
+/// A Postgres that was killed leaves a segment of shared memory, which its next start would remove; its number is in the seventh line. `$0`: below where.
+const REMOVE_SHARED_MEMORY: &str =
+    r#"find "$0" -name postmaster.pid | while read -r file; do ipcrm -m "$(sed -n '7s/.* //p' "$file")"; done"#;
+
+/// Removes a directory of servers that have been killed, and what they left in memory.
+pub(crate) fn remove_directory(path: &Path) {
+    let sweep = format!("{REMOVE_SHARED_MEMORY}; rm -rf \"$0\"");
+    // A backend may still be writing its last file: then the sweeper of the directory comes later.
+    let _ =
+        Command::new("/bin/sh").args(["-c", &sweep]).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Kills a process when this one ends, however it does; not when the value is dropped before.
+#[derive(Debug)]
+pub(crate) struct DiesWithUs(Child);
+
+impl DiesWithUs {
+    pub(crate) fn guard(pid: u32) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", r#"cat >/dev/null; kill -9 "$0""#]).arg(pid.to_string()).process_group(0);
+        Self(shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a shell can be started"))
+    }
+}
+
+impl Drop for DiesWithUs {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A new directory below the system's temporary one, removed after this process has ended, however it ends.
 ///
 /// # Panics
 /// When it cannot be made.
 #[must_use]
 pub fn temporary_directory() -> PathBuf {
-    use std::os::unix::process::CommandExt;
     let path = std::env::temp_dir().join(format!("postrider-test-{}", Uuid::now_v7().simple()));
     std::fs::create_dir(&path).expect("a temporary directory can be made");
-    // Its input ends when this process does; a moment later the servers, which die with us, have let go of their files. A Postgres that was killed
-    // leaves a segment of shared memory, which its next start would remove; its number is in the seventh line.
-    let sweeper = r#"cat >/dev/null; for i in 1 2 3 4 5; do sleep 0.5
-        find "$0" -name postmaster.pid | while read -r file; do ipcrm -m "$(sed -n '7s/.* //p' "$file")"; done
-        rm -rf "$0" && break
-    done"#;
+    // Its input ends when this process does; a moment later the servers, which die with us, have let go of their files.
+    let sweeper = format!("cat >/dev/null; for i in 1 2 3 4 5; do sleep 0.5; {REMOVE_SHARED_MEMORY}; rm -rf \"$0\" && break; done");
     #[expect(clippy::zombie_processes, reason = "it outlives us: that is its purpose")]
     let mut sweeper = Command::new("/bin/sh")
-        .args(["-c", sweeper])
+        .args(["-c", &sweeper])
         .arg(&path)
         .process_group(0)
         .stdin(Stdio::piped())
@@ -77,6 +104,28 @@ pub fn temporary_directory() -> PathBuf {
         .expect("a shell can be started");
     std::mem::forget(sweeper.stdin.take()); // open until the end of this process
     path
+}
+
+/// A Postgres and a Redis of a test's own, for several systems beside each other. They end with the value.
+#[derive(Debug)]
+pub struct Pair {
+    /// Of Postgres, as its superuser.
+    pub postgres: PrivatePostgres,
+    /// Of Redis.
+    pub redis: PrivateRedis,
+}
+
+impl Pair {
+    /// Starts both.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub async fn start() -> Self {
+        let directory =
+            Arc::new(DataDir::open(&temporary_directory()).and_then(|dir| dir.lock()).expect("a temporary data directory can be made"));
+        let (postgres, redis) = tokio::join!(PrivatePostgres::start(&directory), PrivateRedis::start(&directory));
+        Self { postgres: postgres.expect("a private Postgres starts"), redis: redis.expect("a private Redis starts") }
+    }
 }
 
 /// A database of a test's own; dropped with the server.

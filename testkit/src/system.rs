@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use platform::private::DataDir;
 use rustix::process::{Pid, Signal, kill_process};
+use sqlx::Connection;
+use tokio::sync::OnceCell;
+
+use crate::servers::{DiesWithUs, remove_directory, temporary_directory};
 
 /// How a system is started.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +46,7 @@ impl SystemConfig {
     }
 }
 
-/// A running (or killed) system. Ends with its value; its files go too, unless a test fails.
+/// A running (or killed) system. Ends with its value, and its files with it; the log of one whose test fails is kept.
 #[derive(Debug)]
 pub struct System {
     /// Environment and arguments; may be changed before [`System::start_again`].
@@ -52,10 +57,18 @@ pub struct System {
     pub port: u16,
     /// Of the metrics port.
     pub metrics_port: u16,
-    child: Option<Child>,
+    child: Option<(Child, DiesWithUs)>,
 }
 
+/// The one that all tests of a process may use which neither stop nor change it.
+static SHARED: OnceCell<System> = OnceCell::const_new();
+
 impl System {
+    /// One for every test that leaves it as it is, apart from people and messages of its own. Ends with the process.
+    pub async fn shared() -> &'static Self {
+        SHARED.get_or_init(|| Self::start(SystemConfig::default())).await
+    }
+
     /// Starts one and waits until it is ready.
     ///
     /// # Panics
@@ -70,9 +83,7 @@ impl System {
     /// Everything but the start.
     #[must_use]
     pub fn prepare(config: SystemConfig) -> Self {
-        let directory = std::env::temp_dir().join(format!("postrider-test-{}", uuid::Uuid::now_v7().simple()));
-        fs::create_dir_all(&directory).expect("a temporary directory");
-        Self { config, directory, port: free_port(), metrics_port: free_port(), child: None }
+        Self { config, directory: temporary_directory(), port: free_port(), metrics_port: free_port(), child: None }
     }
 
     /// Starts the process (again, on the same data); does not wait.
@@ -99,7 +110,9 @@ impl System {
         for (name, value) in &self.config.env {
             command.env(name, value);
         }
-        self.child = Some(command.spawn().expect("the binary starts"));
+        let child = command.spawn().expect("the binary starts");
+        let guard = DiesWithUs::guard(child.id());
+        self.child = Some((child, guard));
     }
 
     /// Waits until `/health/ready` says 200.
@@ -129,7 +142,19 @@ impl System {
 
     /// How the process ended, if it did.
     pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        self.child.as_mut().and_then(|(child, _)| child.try_wait().ok().flatten())
+    }
+
+    /// Its Postgres, as the superuser.
+    ///
+    /// # Panics
+    /// When it has no private one, or that does not answer.
+    pub async fn postgres(&self, database: &str) -> sqlx::PgConnection {
+        let directory = DataDir::open(&self.directory.join("data")).expect("a data directory");
+        let running = directory.running().expect("it can be read").expect("it runs");
+        let url = running.postgres().expect("a private Postgres");
+        let (server, _) = url.expose().rsplit_once('/').expect("a URL with a database");
+        sqlx::PgConnection::connect(&format!("{server}/{database}")).await.expect("it answers")
     }
 
     /// Of a path below the system's root.
@@ -141,7 +166,7 @@ impl System {
     /// The process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.child.as_ref().map(|(child, _)| child.id())
     }
 
     /// The main process of a private server (`postgres`, `redis-server`): the direct child with that name.
@@ -166,7 +191,8 @@ impl System {
 
     /// `kill -9` of our process; returns when it is gone.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some((mut child, guard)) = self.child.take() {
+            drop(guard);
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -178,9 +204,10 @@ impl System {
     /// When it does not end within 20 s.
     pub async fn stop(&mut self) -> (std::process::ExitStatus, Duration) {
         let begin = Instant::now();
-        let mut child = self.child.take().expect("it runs");
+        let (child, _) = self.child.as_mut().expect("it runs");
         signal(child.id(), Signal::TERM);
         let status = crate::wait_until("the process ends", Duration::from_secs(20), async || child.try_wait().ok().flatten()).await;
+        self.child = None;
         (status, begin.elapsed())
     }
 
@@ -203,11 +230,11 @@ impl Drop for System {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("the system's files stay in {}; its log ends with:\n{}", self.directory.display(), self.log_tail());
-        } else {
-            // Postgres' backends may still be ending; what they leave is the temporary directory's to lose.
-            let _ = fs::remove_dir_all(&self.directory);
+            let kept = std::env::temp_dir().join(format!("postrider-failed-{}.log", uuid::Uuid::now_v7().simple()));
+            let _ = fs::copy(self.directory.join("log"), &kept);
+            eprintln!("the system's log is kept in {}; it ends with:\n{}", kept.display(), self.log_tail());
         }
+        remove_directory(&self.directory);
     }
 }
 

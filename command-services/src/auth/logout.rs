@@ -48,7 +48,10 @@ async fn logout(
     let committed = if fold(&stored)?.is_revoked() {
         // Ended before, by this or another command: only the word of it may be missing.
         let ending = stored.into_iter().filter(|event| event.event_type == "session.revoked").collect();
-        unit.found(ending).await
+        match unit.answered().await? {
+            Some(first) => first,
+            None => unit.found(ending).await,
+        }
     } else {
         let revoke = SessionCommand::Revoke { session_id: caller.session, user_id: caller.user, reason: RevocationReason::Logout };
         unit.execute::<Session>(caller.session, revoke, &()).await?;

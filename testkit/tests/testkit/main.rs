@@ -1,9 +1,17 @@
 //! The whole system, through its real interface, with real servers below it.
 
 mod concurrency;
+mod connections;
+mod correlation;
 mod crash;
 mod dependencies;
+mod fresh;
+mod idempotency;
+mod paging;
 mod readme;
 mod refusals;
 mod secrets;
+mod sessions;
+mod shapes;
 mod slice;
+mod two_processes;

@@ -43,7 +43,7 @@ fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Vec<&'static 
 }
 
 struct World {
-    system: System,
+    system: &'static System,
     ann: Person,
     bob: Person,
     message: Uuid,
@@ -51,8 +51,8 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let system = System::start(SystemConfig::default()).await;
-        let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+        let system = System::shared().await;
+        let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
         let message = Uuid::now_v7();
         assert_eq!(ann.post("/api/v1/messages/send", Person::message(bob.id, message, "hello")).await.status, 200);
         Self { system, ann, bob, message }
@@ -117,7 +117,7 @@ fn forged(token: &str, header: Option<Value>, claims: impl Fn(&mut Value), signa
 #[tokio::test]
 async fn every_route_refuses_every_wrong_token_with_401_and_changes_nothing() {
     let world = World::new().await;
-    let eve = Person::register(&world.system, "eve").await;
+    let eve = Person::register(world.system, "eve").await;
     let revoked = eve.token.clone();
     assert_eq!(eve.post("/api/v1/auth/logout", json!({})).await.status, 200);
     let jwks: Value = reqwest::get(world.system.url("/.well-known/jwks.json")).await.expect("an answer").json().await.expect("JSON");
@@ -182,7 +182,7 @@ async fn a_token_that_has_expired_is_refused() {
 #[tokio::test]
 async fn nobody_acts_or_reads_as_somebody_else() {
     let world = World::new().await;
-    let eve = Person::register(&world.system, "eve").await;
+    let eve = Person::register(world.system, "eve").await;
     let before = world.state().await;
     for field in ["sender_id", "user_id", "current_user_id"] {
         for path in ["/api/v1/messages/send", "/api/v1/relay/send"] {

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::person::Person;
+use testkit::person::{Answer, Person};
 use testkit::system::{System, SystemConfig};
 use uuid::Uuid;
 
@@ -77,7 +77,119 @@ async fn no_secret_address_name_or_content_reaches_a_log_or_an_error() {
             log.lines().find(|l| l.contains(&planted.to_lowercase())).unwrap_or_default()
         );
     }
-    // At rest: neither ledger nor read models of other services hold names in the clear (the read model of users does, by purpose).
-    let dump = testkit::system::search_files(&system.directory.join("data"), canary.as_bytes(), &["postgres"]);
-    assert_eq!(dump, Vec::<String>::new(), "outside Postgres nothing is stored in the clear");
+    let stored = testkit::system::search_files(&system.directory.join("data"), canary.as_bytes(), &["postgres"]);
+    assert_eq!(stored, Vec::<String>::new(), "outside Postgres nothing is stored in the clear");
+}
+
+/// Every table of a database, and every row of it as text (bytes as hex).
+async fn rows(system: &System, database: &str) -> Vec<(String, String)> {
+    let mut connection = system.postgres(database).await;
+    let tables: Vec<(String, String)> = sqlx::query_as(
+        "SELECT table_schema::text, table_name::text FROM information_schema.tables
+          WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("tables");
+    let mut found = Vec::new();
+    for (schema, table) in tables {
+        let name = format!("{schema}.{table}");
+        let sql = sqlx::AssertSqlSafe(format!("SELECT t::text FROM \"{schema}\".\"{table}\" t"));
+        let rows: Vec<(String,)> = sqlx::query_as(sql).fetch_all(&mut connection).await.expect("rows");
+        found.extend(rows.into_iter().map(|(row,)| (name.clone(), row.to_lowercase())));
+    }
+    found
+}
+
+/// How a text stands in a row: as it is, and as the hex of a `bytea`.
+fn stands_in(row: &str, planted: &str) -> bool {
+    let planted = planted.to_lowercase();
+    let hex: String = planted.bytes().map(|byte| format!("{byte:02x}")).collect();
+    row.contains(&planted) || row.contains(&hex)
+}
+
+#[tokio::test]
+async fn at_rest_addresses_and_names_stand_in_the_users_read_model_alone_and_secrets_nowhere() {
+    let system = System::shared().await;
+    let canary = format!("canary{}", Uuid::now_v7().simple());
+    let (email, username, full_name, password) =
+        (format!("{canary}mail@example.org"), format!("{canary}user"), format!("{canary}full"), format!("{canary}pass"));
+    let device = format!("{canary}device");
+    let post = async |path: &str, token: &str, body: &serde_json::Value| {
+        let request = testkit::person::http().post(system.url(path)).header("user-agent", &device).header("idempotency-key", "k");
+        let answer = Answer::to(request.bearer_auth(token).json(body)).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer
+    };
+    let account = json!({"email": email, "username": username, "password": password, "full_name": full_name});
+    let registered = post("/api/v1/auth/register", "", &account).await;
+    let login = post("/api/v1/auth/login", "", &json!({"email": email, "password": password})).await;
+    let bob = Person::register(system, "bob").await;
+    let token = login.json()["access_token"].as_str().expect("a token").to_owned();
+    let content = format!("{canary}content");
+    let sent = post("/api/v1/messages/send", &token, &Person::message(bob.id, Uuid::now_v7(), &content)).await;
+    bob.pending().await;
+    for answer in [&registered, &login, &sent] {
+        let headers = format!("{:?}", answer.headers).to_lowercase();
+        assert!(!headers.contains(&canary), "{headers}");
+    }
+    let own = registered.json()["user"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(bob.get(&format!("/api/v1/users/{own}")).await["username"], username.as_str(), "the read model has it");
+
+    let (mut read_model, mut ledger) = (0, 0);
+    for database in ["auth_db", "user_db", "message_db"] {
+        for (table, row) in rows(system, database).await {
+            for (what, planted) in [("an address", &email), ("a user name", &username), ("a full name", &full_name)] {
+                if stands_in(&row, planted) {
+                    assert_eq!(table, "users.users", "{what} stands in {table}: {row}");
+                    read_model += 1;
+                }
+            }
+            for (what, planted) in [("a password", &password), ("a device", &device)] {
+                assert!(!stands_in(&row, planted), "{what} stands in {table}: {row}");
+            }
+            for session in [&registered.json(), &login.json()] {
+                for kind in ["access_token", "refresh_token"] {
+                    let secret = session[kind].as_str().expect("a token");
+                    assert!(!stands_in(&row, secret), "the {kind} stands in {table}: {row}");
+                    let signature = secret.rsplit('.').next().expect("its last part");
+                    assert!(!stands_in(&row, signature), "the {kind} stands in {table}: {row}");
+                }
+            }
+            // The ciphertext is the clients': in the ledger, and in what is read, but in no record of what was asked or answered.
+            if stands_in(&row, &content) {
+                assert!(
+                    ["messages_ledger.events", "conversations.messages", "relay.relay_pending"].contains(&table.as_str()),
+                    "content stands in {table}"
+                );
+                ledger += usize::from(table == "messages_ledger.events");
+            }
+            if table.ends_with("_ledger.events") {
+                assert!(!row.contains("127.0.0.0/24"), "an address prefix travels sealed: {row}");
+            }
+        }
+    }
+    assert!(read_model >= 2, "the search finds what is there");
+    assert_eq!(ledger, 1, "the search finds what is there");
+}
+
+#[tokio::test]
+async fn in_the_topics_addresses_and_names_travel_sealed() {
+    let broker = testkit::kafka::Broker::start();
+    let system = System::start(SystemConfig::default().env("KAFKA_BROKERS", &broker.address)).await;
+    let canary = format!("canary{}", Uuid::now_v7().simple());
+    let account = json!({"email": format!("{canary}mail@example.org"), "username": format!("{canary}user"), "password": format!("{canary}pass"), "full_name": format!("{canary}full")});
+    let request = testkit::person::http().post(system.url("/api/v1/auth/register")).header("user-agent", format!("{canary}device"));
+    let registered = Answer::to(request.json(&account)).await.expect("an answer");
+    assert_eq!(registered.status, 200, "{}", registered.text);
+    let id = registered.json()["user"]["id"].as_str().expect("an id").to_owned();
+    let records = testkit::wait_until("the registration is published", std::time::Duration::from_secs(60), async || {
+        let records = broker.records("auth.events").await;
+        records.iter().any(|record| record.contains(&id) && record.contains("account.registered")).then_some(records)
+    })
+    .await;
+    assert!(records.iter().any(|record| record.contains("\"sealed\"")), "sealed fields are there");
+    for record in records {
+        assert!(!stands_in(&record.to_lowercase(), &canary), "{record}");
+    }
 }

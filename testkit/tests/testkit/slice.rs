@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn a_message_is_in_both_histories_and_waits_until_it_is_acknowledged() {
-    let system = System::start(SystemConfig::default()).await;
-    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let system = System::shared().await;
+    let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
     let id = Uuid::now_v7();
 
     let sent = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
@@ -38,9 +38,9 @@ async fn a_message_is_in_both_histories_and_waits_until_it_is_acknowledged() {
 
 #[tokio::test]
 async fn the_same_message_id_is_one_message_for_ever_over_every_send_route() {
-    let system = System::start(SystemConfig::default()).await;
+    let system = System::shared().await;
     let (ann, bob, eve) =
-        (Person::register(&system, "ann").await, Person::register(&system, "bob").await, Person::register(&system, "eve").await);
+        (Person::register(system, "ann").await, Person::register(system, "bob").await, Person::register(system, "eve").await);
     let id = Uuid::now_v7();
     let first = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
     let again = ann.post("/api/v1/messages/send", Person::message(bob.id, id, "hello")).await;
@@ -61,8 +61,8 @@ async fn the_same_message_id_is_one_message_for_ever_over_every_send_route() {
 
 #[tokio::test]
 async fn an_idempotency_key_replays_the_first_answer_and_refuses_another_body() {
-    let system = System::start(SystemConfig::default()).await;
-    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let system = System::shared().await;
+    let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
     let send = async |content: &str| {
         let body = json!({"recipient_id": bob.id, "encrypted_content": content, "encrypted_session_key": "k"});
         let request = reqwest::Client::new()
@@ -82,7 +82,7 @@ async fn an_idempotency_key_replays_the_first_answer_and_refuses_another_body() 
 
 #[tokio::test]
 async fn fifty_parallel_registrations_of_one_address_make_one_account() {
-    let system = System::start(SystemConfig::default()).await;
+    let system = System::shared().await;
     let unique = Uuid::now_v7().simple().to_string();
     let attempts = (0..50).map(|n| {
         let mut email = format!("ann.{unique}@example.org");
@@ -114,8 +114,8 @@ async fn fifty_parallel_registrations_of_one_address_make_one_account() {
 
 #[tokio::test]
 async fn a_token_is_dead_everywhere_after_logout_and_its_repeat_still_succeeds() {
-    let system = System::start(SystemConfig::default()).await;
-    let ann = Person::register(&system, "ann").await;
+    let system = System::shared().await;
+    let ann = Person::register(system, "ann").await;
     assert_eq!(ann.get("/api/v1/auth/me").await["email"], json!(ann.email));
     let out = ann.post("/api/v1/auth/logout", json!({})).await;
     assert_eq!((out.status.as_u16(), out.json()), (200, json!({"status": "logged_out"})));
