@@ -181,10 +181,3 @@ impl Cursor {
         Ok(())
     }
 }
-
-/// How far the ledger has been published, as anybody may read it; 0: not at all.
-pub(super) async fn furthest(pool: &sqlx::PgPool, generation: i32) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"SELECT coalesce(max(position), 0) AS "position!" FROM publisher_cursor WHERE generation = $1"#, generation)
-        .fetch_one(pool)
-        .await
-}

@@ -111,9 +111,9 @@ impl Publisher {
     async fn session(&self, shutdown: &Shutdown, published: &mut bool) -> Result<(), Trouble> {
         let (topic, meta) = (self.feed.topic(), self.feed.meta());
         let Some(mut lane) = Lane::acquire(&self.pool, topic, shutdown).await? else { return Ok(()) };
-        let kafka = self.kafka.clone();
+        let (kafka, draining) = (self.kafka.clone(), shutdown.clone());
         let (producer, lookup, cluster) = blocking(move || {
-            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions)?;
+            let producer = Producer::fence(&kafka, topic, meta.generation, meta.partitions, &draining)?;
             let lookup = Lookup::new(&kafka, topic, meta.generation).map_err(|e| Trouble::Again(Box::new(e)))?;
             let cluster = lookup.cluster()?;
             Ok((Arc::new(producer), lookup, cluster))
