@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use testkit::person::{Answer, Person};
 use testkit::system::System;
 use testkit::wait_until;
@@ -195,28 +196,25 @@ async fn a_send_whose_client_hangs_up_is_carried_out_whole_or_not_at_all() {
 async fn a_command_that_has_begun_ends_though_its_client_is_gone() {
     let system = System::shared().await;
     let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
-    // The ledger's lane is held: every command that begins now waits for it.
+    // Nobody has written to Bob before, so that the command has to ask who he is: and there it is held up.
     let mut holder = system.postgres("message_db").await;
-    let lane: (i32,) = sqlx::query_as("SELECT classid::int FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND objid <> 0 AND database = (SELECT oid FROM pg_database WHERE datname = 'message_db') ORDER BY classid LIMIT 1")
-        .fetch_one(&mut holder)
-        .await
-        .expect("the writer holds its lock");
-    sqlx::query("SELECT pg_advisory_lock($1, 0)").bind(lane.0).execute(&mut holder).await.expect("the lane");
+    let mut holding = holder.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE people.people IN ACCESS EXCLUSIVE MODE").execute(&mut *holding).await.expect("the lock");
     let id = Uuid::now_v7();
     let mut stream = connect(system).await;
     stream.write_all(send(&ann.token, bob.id, id).as_bytes()).await.expect("written");
-    wait_until("the command waits for the lane", Duration::from_secs(10), async || {
-        let waiting: (i64,) =
-            sqlx::query_as("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid::int = $1")
-                .bind(lane.0)
-                .fetch_one(&mut holder)
-                .await
-                .expect("an answer");
+    wait_until("the command has begun", Duration::from_secs(10), async || {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE relation = 'people.people'::regclass AND mode = 'AccessShareLock' AND NOT granted";
+        let waiting: (i64,) = sqlx::query_as(waiting).fetch_one(&mut *holding).await.expect("an answer");
         (waiting.0 > 0).then_some(())
     })
     .await;
-    drop(stream);
-    sqlx::query("SELECT pg_advisory_unlock($1, 0)").bind(lane.0).execute(&mut holder).await.expect("unlocked");
+    stream.shutdown().await.expect("said that nothing more comes");
+    let mut answer = Vec::new();
+    let gone = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut answer)).await;
+    assert!(gone.is_ok_and(|read| read.is_err() || answer.is_empty()), "its connection is let go without an answer");
+    holding.commit().await.expect("the lock is let go");
     wait_until("the message arrives", Duration::from_secs(10), async || (bob.pending().await == [id]).then_some(())).await;
 }
 

@@ -13,6 +13,10 @@ const SEND: &str = "/api/v1/messages/send";
 const MESSAGE: &str = "id,sender_id,recipient_id,encrypted_content,encrypted_session_key,sender_encrypted_content,crypto_version,encryption_algorithm,kdf_algorithm,signatures,is_read,created_at,has_media,media_attachments";
 const RELAY_MESSAGE: &str = "id,sender_id,recipient_id,encrypted_content,encrypted_session_key,crypto_version,encryption_algorithm,kdf_algorithm,signatures,has_media,media_refs,created_at,delivery_attempts";
 
+fn now() -> OffsetDateTime {
+    platform::clock::now().into()
+}
+
 /// Every field that a contract's row names is there; of others only those that it allows.
 #[track_caller]
 fn assert_fields(object: &Value, wanted: &str, allowed: &str) {
@@ -74,7 +78,7 @@ async fn every_answer_about_accounts_has_the_contracts_fields() {
 async fn every_answer_about_messages_has_the_contracts_fields_and_one_time() {
     let system = System::shared().await;
     let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
-    let before = OffsetDateTime::now_utc();
+    let before = now();
     let mut body = Person::message(bob.id, Uuid::now_v7(), "hello");
     body["signatures"] = json!({"ecdsa": "s", "nested": [1, null, 1.50]});
     body["sender_encrypted_content"] = json!("mine");
@@ -100,7 +104,7 @@ async fn every_answer_about_messages_has_the_contracts_fields_and_one_time() {
     assert_fields(&pending["messages"][0], RELAY_MESSAGE, "");
     assert_eq!(pending["messages"][0]["media_refs"], json!([]));
     let created = time(&sent["created_at"]);
-    assert!(created >= before - time::Duration::seconds(1) && created <= OffsetDateTime::now_utc() + time::Duration::seconds(1));
+    assert!(created >= before - time::Duration::seconds(1) && created <= now() + time::Duration::seconds(1));
     for other in [&history[0]["created_at"], &pending["messages"][0]["created_at"]] {
         assert_eq!(time(other), created, "one time, wherever it is shown");
     }
@@ -117,7 +121,7 @@ async fn a_relayed_message_waits_for_as_many_days_as_were_asked() {
             let sent = ann.post(path, body).await;
             assert_eq!(sent.status, 200, "{}", sent.text);
             assert_fields(&sent.json(), "success,message_id,status,expires_at", "");
-            let left = time(&sent.json()["expires_at"]) - OffsetDateTime::now_utc();
+            let left = time(&sent.json()["expires_at"]) - now();
             assert!((left - time::Duration::days(days)).abs() < time::Duration::minutes(1), "{path} {asked}: {left}");
         }
     }
