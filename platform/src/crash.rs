@@ -1,5 +1,10 @@
 //! Places where a fault test lets the process die, and rules that it may break on purpose.
 
+/// The environment variables that arm them: known to builds with debug assertions, and settings that do not exist to all others.
+pub(crate) const VARIABLES: &[&str] = if cfg!(debug_assertions) { &[CRASH, SABOTAGE] } else { &[] };
+const CRASH: &str = "POSTRIDER_CRASH_POINT";
+const SABOTAGE: &str = "POSTRIDER_SABOTAGE";
+
 /// Aborts the process when the environment says `POSTRIDER_CRASH_POINT=<name>`, or at the N-th passage with `<name>:<N>`.
 ///
 /// Does nothing, and reads nothing, in builds without debug assertions.
@@ -32,8 +37,8 @@ mod armed {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    pub(super) static CRASH: LazyLock<Point> = LazyLock::new(|| Point::from_environment("POSTRIDER_CRASH_POINT"));
-    pub(super) static SABOTAGE: LazyLock<Point> = LazyLock::new(|| Point::from_environment("POSTRIDER_SABOTAGE"));
+    pub(super) static CRASH: LazyLock<Point> = LazyLock::new(|| Point::from_environment(super::CRASH));
+    pub(super) static SABOTAGE: LazyLock<Point> = LazyLock::new(|| Point::from_environment(super::SABOTAGE));
 
     /// Which passage of a point this is.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -182,7 +182,7 @@ impl Sources {
         for (name, value) in &self.environment {
             let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            if name == FILE_VARIABLE || key.starts_with("TEST_") || key == "CRASH_POINT" {
+            if name == FILE_VARIABLE || key.starts_with("TEST_") || crate::crash::VARIABLES.contains(&&*name) {
                 continue;
             }
             let place = Place::Environment(name.clone().into_owned());

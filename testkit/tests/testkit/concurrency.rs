@@ -61,6 +61,18 @@ impl Ground {
         }
     }
 
+    /// Waits until what stands in the messages' ledger now is in its topic.
+    async fn everything_is_published(&self) {
+        let head = self.positions().await.last().copied();
+        let mut connection = self.connect("message_db").await;
+        wait_until(("published", head), Duration::from_secs(30), async || {
+            let query = "SELECT max(position) FROM messages_ledger.publisher_cursor";
+            let published: Option<i64> = sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("an answer");
+            (published >= head).then_some(())
+        })
+        .await;
+    }
+
     /// Every position of the messages' ledger.
     async fn positions(&self) -> Vec<i64> {
         let query = "SELECT position FROM messages_ledger.events ORDER BY position";
@@ -162,6 +174,7 @@ async fn a_process_that_slept_beyond_its_locks_publishes_nothing_out_of_order_wh
     let other = System::start(config.clone()).await;
     let load = Load::begin(&other, 1).await;
     load.goes_on(20).await;
+    ground.everything_is_published().await;
     signal(pid, Signal::CONT);
     through_the_sleeper.goes_on(20).await;
     load.goes_on(20).await;

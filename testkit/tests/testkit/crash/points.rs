@@ -58,7 +58,7 @@ async fn a_crash_between_two_projections_of_one_batch_loses_and_doubles_nothing(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_before_the_rows_of_a_batch_are_committed_loses_and_doubles_nothing() {
-    dies_at("projection.conversations.before_commit", SystemConfig::default().kafka(kafka::broker())).await;
+    dies_at("projection.conversations.before_commit", SystemConfig::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
