@@ -133,7 +133,7 @@ fn method_label(method: &Method) -> &'static str {
 fn observe(span: &Span, method: &'static str, route: String, status: StatusCode, began: Instant) {
     let duration = began.elapsed();
     span.in_scope(|| {
-        let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
+        let (status, duration_ms) = (status.as_u16(), (duration.as_secs_f64() * 1e6).round() / 1e3);
         if route.starts_with("/health") {
             tracing::debug!(status, duration_ms, "answered");
         } else {
