@@ -165,11 +165,13 @@ async fn without_redis_it_starts_and_says_what_is_missing_until_redis_is_there()
         assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true));
         let body: serde_json::Value = answer.json().await.ok()?;
         let missing = body["missing"].as_array()?.iter().filter_map(|name| name.as_str()).collect::<Vec<_>>();
-        (body["status"] == "not ready" && missing == ["redis has answered"]).then_some(())
+        (body["status"] == "not ready" && missing == ["redis has answered", "revocations are loaded"]).then_some(())
     })
     .await;
     let log = system.log();
     let says = log.lines().any(|line| line.contains("redis") && line.contains("127.0.0.1:1") && line.contains("WARN"));
+    let repeats = log.lines().filter(|line| line.contains("revoked sessions")).count();
+    assert!(repeats <= 1, "what lasts is said once:\n{log}");
     assert!(says, "the log names the server that does not answer:\n{log}");
     let live: serde_json::Value = client.get(system.url("/health/live")).send().await.unwrap().json().await.unwrap();
     assert_eq!(live, serde_json::json!({"status": "live"}));

@@ -99,7 +99,8 @@ async fn a_start_refuses_topics_that_are_not_as_they_ought_to_be_and_says_what_m
         check.out.contains("partitions, expected").then_some(check)
     })
     .await;
-    check.refused(&["3 wrong settings"]);
+    // Partitions, policy, size; and the retention and compression that it was not given.
+    check.refused(&["1 missing, 5 wrong settings"]);
     assert!(parts.iter().all(|part| check.out.contains(part)), "{}", check.out);
     let port = testkit::system::free_port().to_string();
     let mut all = env(&config);
