@@ -21,14 +21,23 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Safe: loading is idempotent.
 pub async fn revocations_keeper(ledger: Ledger, revocations: Revocations, shutdown: Shutdown) {
     let keep = async {
+        // Said once: an absence that lasts is not news four times a second.
+        let mut said = None;
         loop {
             match load(&ledger, &revocations).await {
-                Ok(()) => tokio::select! {
-                    () = revocations.wants_loading() => {}
-                    () = sleep(REPEAT) => {}
-                },
+                Ok(()) => {
+                    if said.take().is_some() {
+                        tracing::info!("the revoked sessions are loaded");
+                    }
+                    tokio::select! {
+                        () = revocations.wants_loading() => {}
+                        () = sleep(REPEAT) => {}
+                    }
+                }
                 Err(reason) => {
-                    tracing::warn!(reason, "the revoked sessions could not be loaded");
+                    if said.replace(reason) != Some(reason) {
+                        tracing::warn!(reason, "the revoked sessions cannot be loaded yet");
+                    }
                     sleep(RETRY).await;
                 }
             }

@@ -51,6 +51,11 @@ impl ServerUrl {
     pub fn set(&self) -> Option<&Self> {
         (!self.0.is_empty()).then_some(self)
     }
+    /// What stands before `://`; empty where nothing does.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
     /// The URL with `***` for its password.
     #[must_use]
     pub fn masked(&self) -> String {

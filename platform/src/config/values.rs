@@ -226,6 +226,22 @@ impl Config {
         if let Some((key, value, range)) = out_of_range {
             return Some((key, format!("found {value}; from {} to {} would be right", range.start(), range.end())));
         }
+        let Postgres { url, auth_url, user_url, message_url, keys_url, .. } = &self.postgres;
+        for (key, url) in [
+            ("postgres.url", url),
+            ("postgres.auth_url", auth_url),
+            ("postgres.user_url", user_url),
+            ("postgres.message_url", message_url),
+            ("postgres.keys_url", keys_url),
+        ] {
+            if url.set().is_some() && !["postgres", "postgresql"].contains(&url.scheme()) {
+                return Some((key, format!("{url} is no Postgres URL; postgres://user:password@host:port/database would be right")));
+            }
+        }
+        let redis = &self.redis.url;
+        if redis.set().is_some() && !["redis", "redis+unix", "unix"].contains(&redis.scheme()) {
+            return Some(("redis.url", format!("{redis} is no Redis URL; redis://user:password@host:port/ would be right")));
+        }
         let Kafka { security_protocol, sasl_mechanism, sasl_username, ssl_ca_file, .. } = &self.kafka;
         if matches!(security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
             if sasl_username.is_empty() {

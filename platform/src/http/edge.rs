@@ -136,7 +136,7 @@ fn method_label(method: &Method) -> &'static str {
 fn observe(span: &Span, method: &'static str, route: String, status: StatusCode, began: Instant) {
     let duration = began.elapsed();
     span.in_scope(|| {
-        let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
+        let (status, duration_ms) = (status.as_u16(), (duration.as_secs_f64() * 1e6).round() / 1e3);
         // A line for each of thousands of good answers a second costs more than serving some of them, and metrics count them all:
         // `telemetry.log = "info,platform::http=debug"` brings them back.
         let unremarkable = route.starts_with("/health") || (status < 400 && duration < SLOW);

@@ -50,7 +50,8 @@ async fn turn(inner: Weak<Inner>, first: FirstContact) {
             }
             Err(reason) => {
                 if std::mem::take(&mut silent_since_start) && contacts == 0 {
-                    tracing::warn!(reason, "redis does not answer yet");
+                    let server = inner.client.get_connection_info().addr();
+                    tracing::warn!(%server, reason, "redis does not answer yet");
                 }
                 drop(inner);
                 tokio::time::sleep(PROBE_EVERY).await;

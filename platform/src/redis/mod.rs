@@ -78,6 +78,7 @@ impl Redis {
             answered: AtomicBool::new(false),
             broken: Notify::new(),
         });
+        metrics::gauge!("redis_up").set(0.0);
         tokio::spawn(keeper::keep(Arc::downgrade(&inner), first, shutdown));
         Ok(Self { inner })
     }

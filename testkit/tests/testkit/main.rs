@@ -1,5 +1,6 @@
 //! The whole system, through its real interface, with real servers below it.
 
+mod cli;
 mod concurrency;
 mod connections;
 mod correlation;
