@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use testkit::person::{Answer, Person};
-use testkit::system::System;
+use testkit::system::{System, SystemConfig};
 use testkit::wait_until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -194,14 +194,15 @@ async fn a_send_whose_client_hangs_up_is_carried_out_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_command_that_has_begun_ends_though_its_client_is_gone() {
-    let system = System::shared().await;
-    let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
+    // Of its own: what is locked here is locked for everybody.
+    let system = System::start(SystemConfig::default()).await;
+    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
     // Nobody has written to Bob before, so that the command has to ask who he is: and there it is held up.
     let mut holder = system.postgres("message_db").await;
     let mut holding = holder.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE people.people IN ACCESS EXCLUSIVE MODE").execute(&mut *holding).await.expect("the lock");
     let id = Uuid::now_v7();
-    let mut stream = connect(system).await;
+    let mut stream = connect(&system).await;
     stream.write_all(send(&ann.token, bob.id, id).as_bytes()).await.expect("written");
     wait_until("the command has begun", Duration::from_secs(10), async || {
         let waiting =
