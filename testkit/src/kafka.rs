@@ -35,7 +35,7 @@ impl Broker {
     /// A broker of its own, for tests that stop it.
     ///
     /// # Panics
-    /// When it does not come up within a minute.
+    /// When it does not come up within two minutes.
     #[must_use]
     pub fn start() -> Self {
         let libs = libs();
@@ -57,7 +57,7 @@ impl Broker {
     /// Starts it again after [`Broker::kill`], with what it had.
     ///
     /// # Panics
-    /// When it does not come up within a minute.
+    /// When it does not come up within two minutes.
     pub fn resume(&self) {
         let log = std::fs::File::create(self.data.join("broker.log")).expect("the temporary folder can be written");
         let mut command = self.java(&["kafka.Kafka", "server.properties"]);
@@ -66,7 +66,7 @@ impl Broker {
         let begin = Instant::now();
         while TcpStream::connect(&self.address).is_err() {
             assert!(
-                begin.elapsed() < Duration::from_secs(60),
+                begin.elapsed() < Duration::from_secs(120),
                 "the broker does not come up; see {}",
                 self.data.join("broker.log").display()
             );
