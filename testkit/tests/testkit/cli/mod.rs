@@ -1,4 +1,5 @@
 //! What an operator types, and what comes back.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod events;
 mod metrics;
@@ -70,7 +71,7 @@ async fn ended(child: &mut Child) -> Option<i32> {
             let _ = self.0.kill();
         }
     }
-    let mut kill = Kill(child);
+    let kill = Kill(child);
     wait_until("the command ends", Duration::from_secs(60), async || kill.0.try_wait().ok().flatten()).await.code()
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// `up`, on free ports.
-async fn up(directory: &PathBuf, env: &[(&str, &str)]) -> Said {
+async fn up(directory: &Path, env: &[(&str, &str)]) -> Said {
     let port = free_port().to_string();
     let mut all = vec![("PORT", port.as_str()), ("POSTRIDER_SERVER__METRICS_PORT", "0")];
     all.extend(env);
