@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use platform::private::DataDir;
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::Connection;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::servers::{DiesWithUs, remove_directory, temporary_directory};
 
@@ -62,6 +62,9 @@ pub struct System {
 
 /// The one that all tests of a process may use which neither stop nor change it.
 static SHARED: OnceCell<System> = OnceCell::const_new();
+
+/// Held by tests that load or measure the machine: one of them at a time, so that none of them mistakes another for a fault.
+pub static MACHINE: Mutex<()> = Mutex::const_new(());
 
 impl System {
     /// One for every test that leaves it as it is, apart from people and messages of its own. Ends with the process.

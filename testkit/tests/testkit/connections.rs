@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use testkit::person::{Answer, Person};
-use testkit::system::{System, SystemConfig};
+use testkit::system::{MACHINE, System, SystemConfig};
 use testkit::wait_until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -221,6 +221,7 @@ async fn a_command_that_has_begun_ends_though_its_client_is_gone() {
 
 #[tokio::test]
 async fn who_never_finishes_a_request_is_let_go_and_keeps_nobody_waiting() {
+    let _alone = MACHINE.lock().await;
     let system = System::shared().await;
     let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
     let token = ann.token.clone();

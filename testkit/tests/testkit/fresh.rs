@@ -7,7 +7,7 @@ use reqwest::Method;
 use schemas::Topic;
 use serde_json::json;
 use testkit::person::{Answer, Person};
-use testkit::system::System;
+use testkit::system::{MACHINE, System};
 use uuid::Uuid;
 
 async fn get_with(who: &Person, path: &str, token: &str) -> Answer {
@@ -21,6 +21,7 @@ fn queries(about: &Person) -> [String; 3] {
 
 #[tokio::test]
 async fn under_load_every_message_is_read_at_once_by_its_recipient_and_its_sender() {
+    let _alone = MACHINE.lock().await;
     let system = System::shared().await;
     let lanes = (0..8).map(async |n| {
         let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::person::{Answer, Person};
-use testkit::system::System;
+use testkit::system::{MACHINE, System};
 use uuid::Uuid;
 
 async fn me(who: &Person) -> u16 {
@@ -88,6 +88,7 @@ async fn the_signing_key_is_a_file_that_nobody_else_can_read() {
 
 #[tokio::test]
 async fn an_unknown_address_takes_as_long_as_a_wrong_password() {
+    let _alone = MACHINE.lock().await;
     let system = System::shared().await;
     let ann = Person::register(system, "ann").await;
     let mut took = [Vec::new(), Vec::new()];

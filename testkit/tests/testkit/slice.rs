@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::person::Person;
-use testkit::system::{System, SystemConfig};
+use testkit::system::{MACHINE, System, SystemConfig};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -82,6 +82,7 @@ async fn an_idempotency_key_replays_the_first_answer_and_refuses_another_body() 
 
 #[tokio::test]
 async fn fifty_parallel_registrations_of_one_address_make_one_account() {
+    let _alone = MACHINE.lock().await;
     let system = System::shared().await;
     let unique = Uuid::now_v7().simple().to_string();
     let attempts = (0..50).map(|n| {
