@@ -59,9 +59,11 @@ pub struct Ground {
 pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartError> {
     let readiness = Readiness::new();
     let shutdown = ground.shutdown.clone();
-    let roles = Roles::open(&ground, &readiness).await?;
+    // Ends after the last request: whoever is still being answered needs ledgers, projections and Redis.
+    let below = Shutdown::new();
+    let roles = Roles::open(&ground, &below, &readiness).await?;
     let router = http::routes(roles.router().merge(http::health::router("postrider", readiness.clone())));
-    let stopped = roles.spawn(&ground, &readiness);
+    let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
     let ended = tokio::select! {
@@ -74,6 +76,8 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
         .map_err(|error| StartError::because("the HTTP server ended by a panic", error))?
         .map_err(|error| StartError::because("the HTTP listener failed", error))?;
     shutdown.finished().await;
+    below.drain();
+    below.finished().await;
     ground.pools.close().await;
     ended
 }
@@ -91,8 +95,9 @@ struct Roles {
 }
 
 impl Roles {
-    async fn open(ground: &Ground, readiness: &Readiness) -> Result<Self, StartError> {
-        let Ground { config, pools, shutdown, .. } = ground;
+    async fn open(ground: &Ground, below: &Shutdown, readiness: &Readiness) -> Result<Self, StartError> {
+        let Ground { config, pools, .. } = ground;
+        let shutdown = below;
         for condition in ["redis has answered", "revocations are loaded"] {
             readiness.require(condition);
         }
@@ -130,7 +135,7 @@ impl Roles {
             revocations: revocations.clone(),
             hasher: Hasher::new(cores.saturating_sub(1).max(1), config.auth.hasher_queue, Duration::from_secs(10)),
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
-            shutdown: shutdown.clone(),
+            shutdown: ground.shutdown.clone(),
         };
         Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, router_auth })
     }
@@ -143,8 +148,7 @@ impl Roles {
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.
-    fn spawn(&self, ground: &Ground, readiness: &Readiness) -> impl Future<Output = Result<(), StartError>> + use<> {
-        let shutdown = &ground.shutdown;
+    fn spawn(&self, ground: &Ground, shutdown: &Shutdown, readiness: &Readiness) -> impl Future<Output = Result<(), StartError>> + use<> {
         shutdown.spawn(auth::revocations_keeper(self.auth.clone(), self.revocations.clone(), shutdown.clone()));
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
         for ledger in [&self.auth, &self.messages] {

@@ -161,3 +161,35 @@ async fn a_stop_by_sigterm_cuts_no_request_and_ends_within_ten_seconds() {
     let history = bob.conversation(ann.id).await;
     assert!(acknowledged.iter().all(|id| history.contains(id)));
 }
+
+#[tokio::test]
+async fn a_send_whose_body_is_still_on_its_way_at_sigterm_is_stored_and_answered() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut system = System::start(SystemConfig::default()).await;
+    let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
+    let id = Uuid::now_v7();
+    let body = Person::message(bob.id, id, "hello").to_string();
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", system.port)).await.expect("it listens");
+    let head = format!(
+        "POST /api/v1/messages/send HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        ann.token,
+        body.len()
+    );
+    let (begin, rest) = body.split_at(10);
+    socket.write_all(format!("{head}{begin}").as_bytes()).await.expect("sent");
+    // What the server has read is answered; that it has, shows in nothing but a later answer on another connection.
+    ann.get("/api/v1/auth/me").await;
+    testkit::system::signal(system.pid().expect("it runs"), rustix::process::Signal::TERM);
+    testkit::wait_until("it takes no new connection", std::time::Duration::from_secs(5), async || {
+        tokio::net::TcpStream::connect(("127.0.0.1", system.port)).await.is_err().then_some(())
+    })
+    .await;
+    socket.write_all(rest.as_bytes()).await.expect("the connection stands");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    testkit::wait_until("the process ends", std::time::Duration::from_secs(10), async || system.exit_status()).await;
+    system.start_again();
+    system.ready().await;
+    assert_eq!(bob.conversation(ann.id).await, [id]);
+}
