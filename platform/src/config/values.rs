@@ -252,6 +252,14 @@ impl Config {
                 return Some(("kafka.sasl_mechanism", format!("found {sasl_mechanism:?}; right would be one of {right}")));
             }
         }
+        let address =
+            |broker: &str| broker.trim().rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !self.kafka.brokers.is_empty() && !self.kafka.brokers.split(',').all(address) {
+            return Some((
+                "kafka.brokers",
+                format!("found {:?}; host:port, or several separated by commas, would be right", self.kafka.brokers),
+            ));
+        }
         if !ssl_ca_file.as_os_str().is_empty() && !ssl_ca_file.is_file() {
             return Some(("kafka.ssl_ca_file", format!("there is no file {}", ssl_ca_file.display())));
         }

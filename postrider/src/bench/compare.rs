@@ -70,7 +70,13 @@ async fn once(binary: &Path, send: &[String]) -> Result<Report> {
         .output()
         .await
         .with_context(|| format!("{} cannot be started", binary.display()))?;
-    ensure!(output.status.success(), "{} failed: {}", binary.display(), String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{} bench send ended with {}: {}",
+        binary.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).context("its report cannot be read")
 }
 

@@ -11,7 +11,7 @@ async fn the_first_conversation_of_the_readme_works_as_it_stands_there() {
     let (_, section) = readme.split_once("## A first conversation").expect("the section");
     let section = section.split("\n## ").next().expect("its text");
     let mut lines = String::from("set -eu\n");
-    for block in section.split("```sh\n").skip(1) {
+    for block in section.split("```bash\n").skip(1) {
         lines += block.split("```").next().expect("a closed block");
     }
     let system = System::start(SystemConfig::default()).await;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::message::Ciphertext;
 
-/// The body of every route that sends. Fields that only some routes know are ignored by the others, and so is `has_media` by all: the server knows better.
+/// The body of every route that sends. Fields that only some routes know are ignored by the others.
 #[derive(Debug, Deserialize)]
 pub struct SendBody {
     pub message_id: Option<MessageId>,
@@ -26,6 +26,8 @@ pub struct SendBody {
     pub media_ids: Option<Vec<Value>>,
     /// The same in the frontend's form: objects with an `id`.
     pub media_refs: Option<Vec<Value>>,
+    #[expect(dead_code, reason = "checked for its type only: whether there are media, the server knows better")]
+    pub has_media: Option<bool>,
     /// Of the relay's routes: see [`SendBody::ttl_days`].
     pub ttl_days: Option<Value>,
     pub sender_id: Option<UserId>,
@@ -179,6 +181,7 @@ mod tests {
             json!({"message_id": "1"}),
             json!({"message_id": 1}),
             json!({"reply_to": "that one"}),
+            json!({"has_media": "yes"}),
             json!({"sender_id": "me"}),
             json!({"media_ids": "one"}),
             json!({"media_refs": {}}),
