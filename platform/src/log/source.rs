@@ -1,6 +1,6 @@
 //! Where events come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -112,8 +112,12 @@ impl SourceBatch {
                 },
             );
         };
-        for (event, (partition, next_offset)) in self.events.iter().zip(&self.places) {
-            stand(*partition, event.position, *next_offset);
+        // Backwards: the last event of a partition is where it stands.
+        let mut seen = BTreeSet::new();
+        for (event, (partition, next_offset)) in self.events.iter().zip(&self.places).rev() {
+            if seen.insert(*partition) {
+                stand(*partition, event.position, *next_offset);
+            }
         }
         if let Some(scanned) = self.scanned {
             stand(SCAN, scanned, scanned);

@@ -16,6 +16,13 @@ use crate::shutdown::Shutdown;
 /// How often lag is measured.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
+/// Under load a batch begins no sooner than so long after the one before: a transaction costs about as much as the rows of thirty events, so
+/// many small ones would take the time of those who write. A reader who waits for one waits that much longer.
+const PERIOD: Duration = Duration::from_millis(15);
+
+/// A batch of so many events is load.
+const LOAD: usize = 16;
+
 /// Until when to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
@@ -87,6 +94,7 @@ impl<P: Projection> Runner<P> {
                 if batch.is_empty() {
                     continue;
                 }
+                let began = Instant::now();
                 match self.absorb(conn, name_of_schema, &mut memory, &batch, alarm).await? {
                     Applied::Moved => {
                         tracing::info!(projection = name, "another process moved the checkpoint; reading on from its rows");
@@ -100,6 +108,12 @@ impl<P: Projection> Runner<P> {
                     self.announce(&checkpoints);
                     if cfg!(debug_assertions) {
                         crash_point(&format!("projection.{name}.after_commit"));
+                    }
+                }
+                if batch.events.len() >= LOAD {
+                    tokio::select! {
+                        () = shutdown.draining() => {}
+                        () = tokio::time::sleep_until((began + PERIOD).into()) => {}
                     }
                 }
             }
