@@ -13,6 +13,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Requests allocate much that lives briefly and is freed by another thread, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An event-sourced messaging backend.
 ///
 /// `postrider up` runs all of it in one process, with a Postgres and a Redis of its own when none are named. Every setting, its default and its meaning
