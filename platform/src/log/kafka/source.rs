@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use schemas::Topic;
 
+use super::complaints;
 use super::lookup::{away, passing};
 use super::{KafkaConfig, LedgerEnds, Lookup, Tail, decode};
 use crate::clock;
@@ -80,7 +81,11 @@ impl Group {
     }
 }
 
-impl ClientContext for Group {}
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        complaints::log(&error, reason);
+    }
+}
 
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
