@@ -39,7 +39,7 @@ pub struct TargetOptions {
     /// The binary that is started; by default this one.
     #[arg(long, conflicts_with = "url")]
     binary: Option<std::path::PathBuf>,
-    /// Kafka brokers between ledger and projections of the started system, e.g. `127.0.0.1:9092`.
+    /// Kafka brokers between ledger and projections of the started system, e.g. `127.0.0.1:9092`; each run makes topics of its own there, and leaves them.
     #[arg(long, conflicts_with = "url")]
     kafka: Option<String>,
     /// Process id of the running system that `--url` names, to measure its CPU and memory.

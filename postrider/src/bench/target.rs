@@ -61,7 +61,11 @@ impl Target {
             command: Some(Started { binary, kafka: options.kafka.clone(), data: data.unwrap_or_else(|| directory.join("data")) }),
             directory: Some(directory),
         };
-        target.start().await?;
+        if let Err(error) = target.start().await {
+            // Its log is in the error, which matters more than what is left of it.
+            let _left = target.close().await;
+            return Err(error);
+        }
         Ok(target)
     }
 
@@ -100,7 +104,9 @@ impl Target {
             .stderr(log)
             .kill_on_drop(true);
         if let Some(brokers) = kafka {
-            command.env("KAFKA_BROKERS", brokers);
+            // Topics of its own: those of an earlier run belong to a ledger that is gone.
+            let run = directory.file_name().and_then(|name| name.to_str()).unwrap_or("postrider-bench");
+            command.env("KAFKA_BROKERS", brokers).env("POSTRIDER_KAFKA__TOPIC_PREFIX", format!("{run}."));
         }
         let begin = Instant::now();
         let child = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;

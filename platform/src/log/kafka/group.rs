@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
+
+use super::complaints;
 
 /// What the group gives us. Takes nothing up by itself: whoever owns the source reads the rows again first, and assigns with their offsets.
 #[derive(Default)]
@@ -27,7 +30,11 @@ impl Group {
     }
 }
 
-impl ClientContext for Group {}
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        complaints::log(&error, reason);
+    }
+}
 
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {

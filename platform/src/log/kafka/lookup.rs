@@ -8,6 +8,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::{Recorded, Topic};
 use uuid::Uuid;
 
+use super::complaints::Plain;
 use super::{KafkaConfig, decode};
 use crate::log::SourceError;
 
@@ -18,7 +19,7 @@ const NEAR: i64 = 200;
 
 /// A reader without a group.
 pub(crate) struct Lookup {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Plain>,
     topic: Topic,
     name: String,
 }
@@ -43,7 +44,7 @@ impl Lookup {
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", "1024")
             .set("fetch.wait.max.ms", "10")
-            .create()?;
+            .create_with_context(Plain)?;
         Ok(Self { consumer, topic, name: config.topic(topic, generation) })
     }
 

@@ -1,5 +1,6 @@
 //! Kafka, or Redpanda: how to reach it, how an event looks there, and reading it.
 
+mod complaints;
 mod group;
 mod look;
 mod lookup;
