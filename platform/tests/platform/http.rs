@@ -321,3 +321,35 @@ async fn a_command_outlives_the_client_that_hung_up_and_the_end_waits_for_it() {
     is_done.await.unwrap();
     end.await;
 }
+
+/// Where a test's lines go.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_has_a_line_at_info_and_a_quick_good_answer_has_none() {
+    use tower::ServiceExt;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _here = tracing::subscriber::set_default(subscriber);
+    let router = routes(sample(&Shutdown::new()));
+    for path in ["/page?limit=3", "/refused"] {
+        let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap();
+    }
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("/refused") && said.contains("status=503") && said.contains("correlation_id"), "{said}");
+}
