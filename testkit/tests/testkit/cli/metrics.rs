@@ -16,7 +16,7 @@ async fn after_some_traffic_every_metric_is_there_explained_and_in_the_operators
     let config = SystemConfig::default()
         .env("KAFKA_BROKERS", &broker.address)
         .env("POSTRIDER_KAFKA__TOPIC_PREFIX", format!("{}-", Uuid::now_v7().simple()))
-        .env("POSTRIDER_TELEMETRY__LOG", "info,platform::log=debug");
+        .env("POSTRIDER_TELEMETRY__LOG", "info,platform::log=debug,platform::http=debug");
     let system = System::start(config).await;
     let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
     let client = http();
