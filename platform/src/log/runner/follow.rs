@@ -6,6 +6,7 @@ use schemas::read_models::ReadModel;
 use sqlx::PgConnection;
 
 use super::batch::{Applied, Memory};
+use super::pace::Pace;
 use super::{Runner, Trouble, parked, schema};
 use crate::crash::crash_point;
 use crate::fresh::Progress;
@@ -15,13 +16,6 @@ use crate::shutdown::Shutdown;
 
 /// How often lag is measured.
 const LAG_EVERY: Duration = Duration::from_secs(1);
-
-/// Under load a batch begins no sooner than so long after the one before: a transaction costs about as much as the rows of thirty events, so
-/// many small ones would take the time of those who write. A reader who waits for one waits that much longer.
-const PERIOD: Duration = Duration::from_millis(15);
-
-/// A batch of so many events is load.
-const LOAD: usize = 16;
 
 /// Until when to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +61,7 @@ impl<P: Projection> Runner<P> {
             if goal == Goal::Never {
                 self.announce(&checkpoint::begun(&memory.rows));
             }
+            let mut pace = Pace::default();
             loop {
                 if !caught_up {
                     if ends.is_none() {
@@ -110,10 +105,11 @@ impl<P: Projection> Runner<P> {
                         crash_point(&format!("projection.{name}.after_commit"));
                     }
                 }
-                if batch.events.len() >= LOAD {
+                let until = pace.after(began, batch.events.len());
+                if until > Instant::now() {
                     tokio::select! {
                         () = shutdown.draining() => {}
-                        () = tokio::time::sleep_until((began + PERIOD).into()) => {}
+                        () = tokio::time::sleep_until(until.into()) => {}
                     }
                 }
             }

@@ -3,6 +3,7 @@
 mod batch;
 mod follow;
 mod owner;
+mod pace;
 mod parked;
 mod schema;
 
