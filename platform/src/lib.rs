@@ -4,11 +4,13 @@
 //! * [`http`] problems, extractors, health · [`auth`] tokens, callers, revocations
 //! * [`postgres`] connections, databases, roles, migrations · [`redis`] the one way to Redis · [`private`] servers of our own
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
+//! * [`backup`] what cannot be rebuilt, out and back in
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod crash;

@@ -10,6 +10,7 @@ mod service;
 
 pub use databases::Databases;
 pub use pools::Pools;
+pub(crate) use pools::{connect, options};
 pub use service::{READER, Service};
 
 use std::time::Duration;

@@ -1,7 +1,9 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
+mod backup;
 mod bench;
 mod events;
+mod ledger;
 mod migrate;
 mod output;
 mod parked;
@@ -59,6 +61,19 @@ enum Command {
     /// Plan, make or check the topics of a Kafka cluster (KAFKA_BROKERS)
     #[command(subcommand)]
     Topics(topics::Action),
+    /// Write a backup of everything that cannot be made again, beside a running `up` or without one
+    ///
+    /// Ledgers and key store, from snapshots of one moment: pg_dump archives and a manifest with their digests. Read models, topics and Redis are not in
+    /// it: they are made again from the ledgers.
+    Backup(backup::BackupOptions),
+    /// Bring a backup into an empty installation
+    ///
+    /// An empty --data-dir, or a server without Postrider's databases; whatever holds something is refused. Everything answers afterwards as it did at the
+    /// backup. Safe to interrupt: nothing starts on half of it, and a second call begins anew.
+    Restore(backup::RestoreOptions),
+    /// Declare a new incarnation of a ledger that may have lost events
+    #[command(subcommand)]
+    Ledger(ledger::Action),
     /// Measure it, and check what is counted
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -75,6 +90,9 @@ fn main() -> ExitCode {
         Command::Events(options) => run(events::events(settings, options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
         Command::Topics(action) => run(topics::topics(settings, action)),
+        Command::Backup(options) => run(backup::back_up(settings, options)),
+        Command::Restore(options) => run(backup::restore(settings, options)),
+        Command::Ledger(action) => run(ledger::ledger(settings, action)),
         Command::Bench(bench) => run(bench::run(bench, settings)),
         Command::Config(options) => finish(show::show(&settings, &options)),
     }

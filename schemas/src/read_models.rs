@@ -12,8 +12,20 @@ pub trait ReadModel: Send + Sync + 'static {
     const READS: &'static [Topic];
 }
 
+/// A read model of this release, for those who handle all of them alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// See [`ReadModel::NAME`].
+    pub name: &'static str,
+    /// See [`ReadModel::SERVICE`].
+    pub service: &'static str,
+    /// See [`ReadModel::READS`].
+    pub reads: &'static [Topic],
+}
+
 macro_rules! read_models {
-    ($($(#[$doc:meta])* $type:ident = $name:literal in $service:literal from [$($topic:ident),+]),+ $(,)?) => {$(
+    ($($(#[$doc:meta])* $type:ident = $name:literal in $service:literal from [$($topic:ident),+]),+ $(,)?) => {
+    $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $type;
@@ -22,7 +34,14 @@ macro_rules! read_models {
             const SERVICE: &'static str = $service;
             const READS: &'static [Topic] = &[$(Topic::$topic),+];
         }
-    )+};
+    )+
+
+    /// Every read model of this release.
+    #[must_use]
+    pub fn all() -> &'static [Described] {
+        &[$(Described { name: $type::NAME, service: $type::SERVICE, reads: $type::READS }),+]
+    }
+    };
 }
 
 read_models! {

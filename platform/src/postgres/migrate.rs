@@ -27,8 +27,17 @@ impl Databases {
     /// migration is one transaction), and to run twice at once.
     ///
     /// # Errors
-    /// When a database cannot be reached, lacks a right, or has been migrated by a newer version.
+    /// When a database cannot be reached, lacks a right, or has been migrated by a newer version, or holds half of a restore.
     pub async fn migrate(&self) -> Result<(), StartError> {
+        for service in Service::ALL {
+            finished(self.url(service)).await?;
+        }
+        finished(self.keys()).await?;
+        self.migrate_unfinished().await
+    }
+
+    /// The same, where a restore is under way.
+    pub(crate) async fn migrate_unfinished(&self) -> Result<(), StartError> {
         let keys = [Schema { name: "keys", migrations: &KEYS, shown: None }];
         let own = Service::ALL.map(|service| async move {
             let ledger = service.ledger().map(|name| Schema { name, migrations: &LEDGER, shown: Some("ledger_head") });
@@ -40,6 +49,14 @@ impl Databases {
         migrate(self.keys(), &keys).await?;
         futures::future::try_join_all(own).await.map(|_| ())
     }
+}
+
+/// Refuses a database in which a restore has not been finished.
+async fn finished(url: &ServerUrl) -> Result<(), StartError> {
+    let mut connection = connect(url, "migrate").await?;
+    crate::backup::refuse_unfinished(&mut connection, &url.to_string()).await?;
+    let _closing = connection.close().await;
+    Ok(())
 }
 
 async fn migrate(url: &ServerUrl, schemas: &[Schema]) -> Result<(), StartError> {

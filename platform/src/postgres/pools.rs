@@ -147,12 +147,12 @@ impl Pools {
     }
 }
 
-/// One connection, within a bound.
+/// One connection, within a bound. Its name in `pg_stat_activity` is `postrider (<purpose>)`: the brackets tell it apart from those of a process that stays.
 ///
 /// # Errors
 /// Names the server, without its password.
-pub(super) async fn connect(url: &ServerUrl, purpose: &str) -> Result<PgConnection, StartError> {
-    let options = options(url)?.application_name(&format!("postrider {purpose}"));
+pub(crate) async fn connect(url: &ServerUrl, purpose: &str) -> Result<PgConnection, StartError> {
+    let options = options(url)?.application_name(&format!("postrider ({purpose})"));
     match tokio::time::timeout(CONNECT_WITHIN, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(StartError::because(format!("the Postgres at {url} cannot be used"), error)),
@@ -161,7 +161,7 @@ pub(super) async fn connect(url: &ServerUrl, purpose: &str) -> Result<PgConnecti
 }
 
 /// What a URL says. Statements are not logged: the spans around them say more.
-pub(super) fn options(url: &ServerUrl) -> Result<PgConnectOptions, StartError> {
+pub(crate) fn options(url: &ServerUrl) -> Result<PgConnectOptions, StartError> {
     let options: PgConnectOptions = url
         .expose()
         .parse()

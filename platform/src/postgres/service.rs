@@ -62,6 +62,15 @@ impl Service {
         }
     }
 
+    /// Whose ledger feeds a topic.
+    #[must_use]
+    pub fn of(topic: schemas::Topic) -> Self {
+        match topic {
+            schemas::Topic::Auth => Self::Auth,
+            schemas::Topic::Messages => Self::Messages,
+        }
+    }
+
     /// What the configuration names for it, used as it is.
     pub(super) fn given(self, config: &config::Postgres) -> Option<&ServerUrl> {
         match self {

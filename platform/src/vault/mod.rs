@@ -144,6 +144,11 @@ fn bound_to(event_id: Uuid, field: &str) -> Vec<u8> {
     [event_id.as_bytes(), &[0][..], field.as_bytes()].concat()
 }
 
+/// Tells wrapping keys apart without telling anything about them; as the key store keeps it.
+pub(crate) fn fingerprint(wrapping_key: [u8; 32]) -> Vec<u8> {
+    SecretKey::from(wrapping_key).fingerprint()
+}
+
 /// Whose keys the fields of a kind need; sorted, each once.
 fn subjects<E: Event>(event: &mut E, needs_key: impl Fn(&Personal) -> bool) -> Vec<Uuid> {
     let mut subjects = Vec::new();

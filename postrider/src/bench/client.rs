@@ -28,6 +28,11 @@ impl Client {
         Ok(Self { authority, token: None, connection: None })
     }
 
+    /// The same person on a connection of their own.
+    pub fn another(&self) -> Self {
+        Self { authority: self.authority.clone(), token: self.token.clone(), connection: None }
+    }
+
     /// With a bearer token from now on.
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(format!("Bearer {token}"));

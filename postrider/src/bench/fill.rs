@@ -82,14 +82,7 @@ async fn fill(options: &Options, flags: Flags, target: &mut Target) -> Result<Fi
     registering.finish_and_clear();
 
     let shares = shares(options);
-    let (config, beside) = database(flags, target).await?;
-    let written = async {
-        let databases = beside.databases(&config).await?;
-        append(options, &databases, &config, &pairs, &shares).await
-    };
-    let written = written.await;
-    beside.close().await;
-    let (written, begin) = written?;
+    let (written, begin) = into(options, flags, target, &pairs, &shares).await?;
     let seconds = begin.elapsed().as_secs_f64();
 
     let reading = options.target.bar(options.events, "reading back");
@@ -119,6 +112,25 @@ async fn fill(options: &Options, flags: Flags, target: &mut Target) -> Result<Fi
         password: pairs::PASSWORD.to_owned(),
         with: pairs[0].sender_id,
     })
+}
+
+impl Options {
+    /// So many messages into what is measured.
+    pub fn of(target: &TargetOptions, events: u64) -> Self {
+        Self { target: target.clone(), events, conversation_of: 0, pairs: 1, bytes: 600, keep: None }
+    }
+}
+
+/// Writes each pair's share into the target's ledger; what was written, and since when.
+pub async fn into(options: &Options, flags: Flags, target: &Target, pairs: &[Pair], shares: &[u64]) -> Result<(Vec<Written>, Instant)> {
+    let (config, beside) = database(flags, target).await?;
+    let written = async {
+        let databases = beside.databases(&config).await?;
+        append(options, &databases, &config, pairs, shares).await
+    };
+    let written = written.await;
+    beside.close().await;
+    written
 }
 
 /// How many messages each pair gets.

@@ -5,6 +5,9 @@
 mod client;
 mod compare;
 mod fill;
+mod history;
+mod login;
+mod mixed;
 mod pairs;
 mod processes;
 mod read_back;
@@ -24,6 +27,12 @@ use crate::settings::Flags;
 pub enum Bench {
     /// Direct messages: accepted, projected and pending.
     Send(send::Options),
+    /// Logins: what one costs beside its hash, and what a storm of them does to those who write.
+    Login(login::Options),
+    /// Reads of a long conversation: its newest page, its newest thousand, all of it.
+    History(history::Options),
+    /// A day in small: logins, sends, acknowledgements, reads, contact lists in stated shares.
+    Mixed(mixed::Options),
     /// A large ledger: many messages, written as fast as the ledger takes them.
     Fill(fill::Options),
     /// Two builds in alternation, and the ratios between them.
@@ -64,6 +73,9 @@ impl TargetOptions {
 pub async fn run(bench: Bench, flags: Flags) -> Result<()> {
     match bench {
         Bench::Fill(options) => fill::run(options, flags).await,
+        Bench::Login(options) => login::run(options).await,
+        Bench::History(options) => history::run(options, flags).await,
+        Bench::Mixed(options) => mixed::run(options).await,
         Bench::Send(options) => send::run(options).await,
         Bench::Compare(options) => compare::run(&options).await,
     }

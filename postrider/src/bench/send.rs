@@ -39,13 +39,17 @@ pub struct Options {
     bytes: usize,
 }
 
+/// What one sender did.
 #[derive(Default)]
-struct Sent {
-    acknowledged: Vec<Uuid>,
-    latencies_us: Vec<u32>,
-    errors: u64,
+pub struct Sent {
+    /// Messages with a 2xx.
+    pub acknowledged: Vec<Uuid>,
+    /// Of these.
+    pub latencies_us: Vec<u32>,
+    /// Everything else.
+    pub errors: u64,
     /// What the first of them said.
-    first_error: Option<String>,
+    pub first_error: Option<String>,
 }
 
 /// Runs it.
@@ -140,7 +144,8 @@ async fn measure(options: &Options, target: &Target) -> Result<Report> {
     Ok(report)
 }
 
-async fn send_until(pair: &mut Pair, begin: Instant, end: Instant, rate: Option<f64>, due: &AtomicU64, bytes: usize) -> Sent {
+/// One sender of a pair, until the end.
+pub async fn send_until(pair: &mut Pair, begin: Instant, end: Instant, rate: Option<f64>, due: &AtomicU64, bytes: usize) -> Sent {
     let mut sent = Sent::default();
     let content = "m".repeat(bytes);
     loop {

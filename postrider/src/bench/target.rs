@@ -21,6 +21,8 @@ pub struct Target {
     /// How long the started one took until it was ready.
     pub ready_after: Option<Duration>,
     pid: Option<u32>,
+    /// Of the started one.
+    metrics_port: Option<u16>,
     broker: bool,
     child: Option<Child>,
     directory: Option<PathBuf>,
@@ -44,7 +46,9 @@ impl Target {
     pub async fn open_on(options: &TargetOptions, data: Option<PathBuf>) -> Result<Self> {
         if let Some(url) = &options.url {
             let (url, pid) = (url.clone(), options.pid);
-            return Self { url, ready_after: None, pid, broker: true, child: None, directory: None, command: None }.answering().await;
+            return Self { url, ready_after: None, pid, metrics_port: None, broker: true, child: None, directory: None, command: None }
+                .answering()
+                .await;
         }
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
@@ -56,6 +60,7 @@ impl Target {
             url: String::new(),
             ready_after: None,
             pid: None,
+            metrics_port: None,
             broker: options.kafka.is_some(),
             child: None,
             command: Some(Started { binary, kafka: options.kafka.clone(), data: data.unwrap_or_else(|| directory.join("data")) }),
@@ -111,6 +116,7 @@ impl Target {
         let begin = Instant::now();
         let child = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
         self.url = format!("http://127.0.0.1:{port}");
+        self.metrics_port = Some(metrics);
         self.pid = child.id();
         self.child = Some(child);
         self.ready(begin).await
@@ -121,6 +127,18 @@ impl Target {
         #[expect(clippy::cast_precision_loss, reason = "a display figure")]
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         self.usage().into_iter().map(|(part, usage)| (part.name().to_owned(), mib(usage.resident_bytes))).collect()
+    }
+
+    /// How far the projection that is furthest behind is behind; `None` for a system that somebody else started.
+    pub async fn lag_seconds(&self) -> Option<f64> {
+        let mut client = Client::new(&format!("http://127.0.0.1:{}", self.metrics_port?)).ok()?;
+        let (_, text) = client.request(Method::GET, "/metrics", None).await.ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let values = text
+            .lines()
+            .filter(|line| line.starts_with("projection_lag_seconds{"))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok());
+        Some(values.fold(0.0, f64::max))
     }
 
     /// Ends what was started and starts it again on its data; `None` for a system that somebody else started.
