@@ -1,5 +1,6 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
+mod api;
 mod backup;
 mod bench;
 mod events;

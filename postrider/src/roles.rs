@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use command_services::auth::{self, Hasher, Lifetimes};
 use command_services::messages;
 use platform::auth::{Revocations, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
-use platform::http::{self, health::Readiness};
+use platform::http::{self, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
 use platform::log::kafka::{KafkaConfig, KafkaSource};
 use platform::log::topics::{Finding, Topics};
@@ -27,6 +26,8 @@ use schemas::read_models::{self, ReadModel};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::api;
 
 /// How often what has lapsed is removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
@@ -62,7 +63,7 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     // Ends after the last request: whoever is still being answered needs ledgers, projections and Redis.
     let below = Shutdown::new();
     let roles = Roles::open(&ground, &below, &readiness).await?;
-    let router = http::routes(roles.router().merge(http::health::router("postrider", readiness.clone())));
+    let router = http::routes(api::described(roles.router().merge(http::health::router("postrider", readiness.clone()))));
     let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
@@ -140,7 +141,7 @@ impl Roles {
         Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, router_auth })
     }
 
-    fn router(&self) -> Router {
+    fn router(&self) -> Api {
         let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone() };
         let messages =
             messages::Messages::new(self.messages.clone(), self.freshness.clone(), self.tokens.clone(), self.router_auth.shutdown.clone());

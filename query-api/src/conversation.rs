@@ -3,16 +3,16 @@
 //! The conversation is the caller's and the named user's by construction: there is no way to ask for somebody else's. Nobody ever
 //! written to, or nobody at all, is an empty conversation.
 
-use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::routing::get;
 use platform::auth::Caller;
 use platform::fresh::Fresh;
+use platform::http::api::{Api, Rendered, get};
 use platform::http::{Id, Params, Problem, Violation};
 use schemas::read_models::Conversations;
 use schemas::{ConversationId, MessageId, MessageObject, Timestamp, UserId, conversation_id};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -23,13 +23,30 @@ use crate::database::ask;
 use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, may_go_on};
 use crate::streaming::{Page, array};
 
-pub(crate) fn routes() -> Router<Reads> {
-    Router::new().route("/messages/conversation/{user_id}", get(conversation))
+pub(crate) fn routes() -> Api<Reads> {
+    Api::new().route(
+        get("/messages/conversation/{user_id}", conversation)
+            .says(
+                "messages.conversation",
+                "A conversation",
+                "What the caller and one other person wrote to each other, oldest first, without what was deleted. Without `limit` the whole of it, streamed; with it the newest \
+                 so many, and a `Link` to those before them. With somebody whom the caller never wrote to, or who does not exist, it is empty.",
+            )
+            .path("user_id", "The other person.")
+            .query("limit", json!({"type": "integer", "minimum": 1}), "At most so many, the newest. More than 1,000 count as 1,000.")
+            .query("before", json!({"type": "string", "format": "uuid"}), "Only what came before this message of the conversation.")
+            .answers_header("Link"),
+    )
 }
 
-async fn conversation(caller: Caller, params: Params, Id(other): Id<UserId>, fresh: Fresh<(Conversations,)>) -> Result<Response, Problem> {
+async fn conversation(
+    caller: Caller,
+    params: Params,
+    Id(other): Id<UserId>,
+    fresh: Fresh<(Conversations,)>,
+) -> Result<Rendered<Vec<MessageObject<'static, Value>>>, Problem> {
     params.must_be(&caller)?;
-    answer(fresh.pool().clone(), caller.user, other, Asked::of(&params)?).await
+    Ok(Rendered::of(answer(fresh.pool().clone(), caller.user, other, Asked::of(&params)?).await?))
 }
 
 async fn answer(pool: PgPool, caller: UserId, other: UserId, asked: Asked) -> Result<Response, Problem> {

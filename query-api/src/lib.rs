@@ -12,10 +12,10 @@ mod streaming;
 mod testing;
 mod user;
 
-use axum::Router;
 use axum::extract::FromRef;
 use platform::auth::Tokens;
 use platform::fresh::Freshness;
+use platform::http::api::Api;
 
 /// What queries need: whom to believe, and how fresh a read model is.
 #[derive(Debug, Clone, FromRef)]
@@ -27,7 +27,6 @@ pub struct Reads {
 }
 
 /// Every query, below `/api/v1`.
-pub fn router(state: Reads) -> Router {
-    let routes = Router::new().merge(conversation::routes()).merge(pending::routes()).merge(user::routes());
-    Router::new().nest("/api/v1", routes).with_state(state)
+pub fn router(state: Reads) -> Api {
+    Api::new().merge(conversation::routes()).merge(pending::routes()).merge(user::routes()).nest("/api/v1").with_state(state)
 }

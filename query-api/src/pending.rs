@@ -1,15 +1,16 @@
 //! `GET /relay/pending`: what waits for the caller, oldest first.
 
-use axum::Router;
 use axum::response::Response;
-use axum::routing::get;
 use platform::auth::Caller;
 use platform::clock;
 use platform::fresh::Fresh;
+use platform::http::api::{Api, Rendered, get};
 use platform::http::{Id, Params, Problem};
+use schemars::JsonSchema;
 use schemas::read_models::Relay;
 use schemas::{MessageId, Timestamp, UserId};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
@@ -21,19 +22,37 @@ use crate::database::ask;
 use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, may_go_on};
 use crate::streaming::{Page, array};
 
-pub(crate) fn routes() -> Router<Reads> {
-    Router::new().route("/relay/pending", get(pending)).route("/relay/pending/{user_id}", get(pending_of))
+pub(crate) fn routes() -> Api<Reads> {
+    const TEXT: &str =
+        "Everything that waits for the caller, oldest first, in one answer. A message waits until it is acknowledged or its time is over.";
+    Api::new().route(get("/relay/pending", pending).says("relay.pending", "What waits for me", TEXT)).route(
+        get("/relay/pending/{user_id}", pending_of)
+            .says("relay.pendingOf", "What waits for me (by my id)", TEXT)
+            .path("user_id", "The caller; anybody else is refused."),
+    )
 }
 
-async fn pending(caller: Caller, params: Params, fresh: Fresh<(Relay,)>) -> Result<Response, Problem> {
+/// A queue.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is shown: it is written message by message")]
+struct Waiting {
+    /// `true`
+    success: bool,
+    /// How many there are.
+    count: u64,
+    /// The messages, oldest first.
+    messages: Vec<RelayMessage<'static>>,
+}
+
+async fn pending(caller: Caller, params: Params, fresh: Fresh<(Relay,)>) -> Result<Rendered<Waiting>, Problem> {
     params.must_be(&caller)?;
-    waiting(fresh.pool(), caller.user).await
+    Ok(Rendered::of(waiting(fresh.pool(), caller.user).await?))
 }
 
-async fn pending_of(caller: Caller, params: Params, Id(user): Id<UserId>, fresh: Fresh<(Relay,)>) -> Result<Response, Problem> {
+async fn pending_of(caller: Caller, params: Params, Id(user): Id<UserId>, fresh: Fresh<(Relay,)>) -> Result<Rendered<Waiting>, Problem> {
     params.must_be(&caller)?;
     caller.must_be(Some(user))?;
-    waiting(fresh.pool(), user).await
+    Ok(Rendered::of(waiting(fresh.pool(), user).await?))
 }
 
 async fn waiting(pool: &PgPool, recipient: UserId) -> Result<Response, Problem> {
@@ -84,21 +103,37 @@ async fn end(pool: &PgPool, recipient: UserId) -> Result<Key, Problem> {
     Ok(newest.map_or(Key::LAST, Key::just_after))
 }
 
-/// The contract's relay message.
-#[derive(Debug, Serialize)]
+/// A message that waits.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RelayMessage")]
 struct RelayMessage<'a> {
+    /// The message.
     id: MessageId,
+    /// Who wrote it.
     sender_id: UserId,
+    /// Whom it waits for.
     recipient_id: UserId,
+    /// Opaque text.
     encrypted_content: &'a str,
+    /// Opaque text.
     encrypted_session_key: &'a str,
+    /// As its sender named it.
     crypto_version: &'a str,
+    /// As its sender named it.
     encryption_algorithm: &'a str,
+    /// As its sender named it.
     kdf_algorithm: &'a str,
+    /// As they were sent: any JSON.
+    #[schemars(with = "Value")]
     signatures: Option<&'a RawValue>,
+    /// Whether something is attached.
     has_media: bool,
+    /// What is attached.
+    #[schemars(with = "Vec<Value>")]
     media_refs: [(); 0],
+    /// When it was sent.
     created_at: Timestamp,
+    /// How often it was pushed to a socket in vain.
     delivery_attempts: u32,
 }
 

@@ -1,5 +1,6 @@
 //! A direct message as clients see it.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
@@ -62,6 +63,81 @@ impl<S: Serialize> Serialize for MessageObject<'_, S> {
     }
 }
 
+/// How a message object looks, all of its fields with their meaning.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is shown: a message object writes itself")]
+struct Shape {
+    /// The message.
+    id: MessageId,
+    /// Who wrote it.
+    sender_id: UserId,
+    /// To whom.
+    recipient_id: UserId,
+    /// Opaque text.
+    encrypted_content: String,
+    /// Opaque text.
+    encrypted_session_key: String,
+    /// The same content, readable for its sender.
+    sender_encrypted_content: Option<String>,
+    /// As its sender named it.
+    crypto_version: String,
+    /// As its sender named it.
+    encryption_algorithm: String,
+    /// As its sender named it.
+    kdf_algorithm: String,
+    /// As they were sent: any JSON.
+    signatures: serde_json::Value,
+    /// Whether its recipient has read it.
+    is_read: bool,
+    /// When it was sent.
+    created_at: Timestamp,
+    /// Whether something is attached.
+    has_media: bool,
+    /// What is attached.
+    media_attachments: Vec<Attachment>,
+    /// When its recipient had it.
+    delivered_at: Option<Timestamp>,
+    /// When its recipient read it.
+    read_at: Option<Timestamp>,
+    /// When its content was last changed.
+    edited_at: Option<Timestamp>,
+    /// The message that this one answers.
+    reply_to: Option<MessageId>,
+}
+
+/// A file of a message.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "see `Shape`")]
+struct Attachment {
+    /// The upload.
+    id: uuid::Uuid,
+    /// As its owner called it.
+    file_name: String,
+    /// Its media type.
+    file_type: String,
+    /// In bytes.
+    file_size: u64,
+    /// Where it can be had.
+    file_url: String,
+    /// `image`, `document`, `video` or `other`.
+    category: String,
+    /// When it was uploaded.
+    created_at: Timestamp,
+    /// Where a small picture of it can be had.
+    thumbnail_url: Option<String>,
+}
+
+impl<S> JsonSchema for MessageObject<'_, S> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Message".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = Shape::json_schema(generator);
+        schema.insert("description".into(), "A direct message, as both of its people see it.".into());
+        schema
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::MessageObject;
@@ -86,8 +162,15 @@ mod tests {
             delivered_at: None,
             reply_to: None,
         };
+        let written = serde_json::to_value(object).expect("it serialises");
+        let generator = schemars::generate::SchemaSettings::draft2020_12().for_serialize().into_generator();
+        let shape = generator.into_root_schema_for::<MessageObject<'static, Value>>();
+        let fields = |object: Option<&Value>| {
+            object.and_then(Value::as_object).map(|o| o.keys().cloned().collect::<std::collections::BTreeSet<_>>())
+        };
+        assert_eq!(fields(shape.get("properties")), fields(Some(&written)), "it is described as it is written");
         assert_eq!(
-            serde_json::to_value(object).expect("it serialises"),
+            written,
             json!({"id": Uuid::from_u128(1), "sender_id": Uuid::from_u128(2), "recipient_id": Uuid::from_u128(3), "encrypted_content": "c",
                 "encrypted_session_key": "k", "sender_encrypted_content": null, "crypto_version": "v1", "encryption_algorithm": "e",
                 "kdf_algorithm": "h", "signatures": null, "is_read": false, "created_at": "2026-01-31T10:30:00.000000Z", "has_media": false,

@@ -8,6 +8,9 @@ pub(super) const EMAIL: &str = "email.v1";
 /// Reservation of a user name. Its normalisation can never change.
 pub(super) const USERNAME: &str = "username.v1";
 
+/// What [`check_username`] takes, for the API's document.
+pub(super) const USERNAME_PATTERN: &str = r"^\s*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]{1,48}[^\s\x00-\x1f\x7f-\x9f]\s*$";
+
 /// Addresses and names compare without case and without the space around them.
 fn normalised(text: &str) -> String {
     text.trim().to_lowercase()

@@ -3,13 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, Committed, Context};
+use schemars::JsonSchema;
 use schemas::UserId;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::Auth;
+use super::hasher::Busy;
 use super::identity::{EMAIL, email_digest};
 use super::opening::{Opening, SignedIn};
 use super::view::AccountView;
@@ -20,7 +23,7 @@ pub(super) const PASSWORD: &str = "password";
 const LONGEST: usize = 1024;
 
 /// Who somebody says to be, and how they prove it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Login {
     /// Compared without case.
     email: String,
@@ -75,12 +78,25 @@ async fn login(auth: Auth, request: RequestContext, body: Login) -> Result<(Comm
     .await
 }
 
-pub(super) async fn http_login(
+pub(super) fn route() -> Route<Auth> {
+    post("/auth/login", http_login)
+        .says(
+            "auth.login",
+            "Sign in",
+            "Opens a session. An address that nobody has and a wrong password are refused alike, in the same time. The answer hands out tokens, so it is not kept for \
+             an `Idempotency-Key`: a repeat opens another session.",
+        )
+        .refuses([LoginRefused::Wrong])
+        .refuses([Busy::Full])
+        .example(json!({"email": "ann@example.org", "password": "correct horse battery"}))
+}
+
+async fn http_login(
     State(auth): State<Auth>,
     request: RequestContext,
     _checked: IdempotencyKey,
     Valid { body, .. }: Valid<Login>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Written<Json<SignedIn>>, Problem> {
     let (committed, signed_in) = login(auth, request, body).await?;
     Ok(Written(committed.token, Json(signed_in)))
 }

@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use cqrs_es::Aggregate;
 use platform::auth::{Caller, CallerOfRevoked, NotYetRevoked};
+use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, CommandRecord, Committed, Context, Effect};
+use schemars::JsonSchema;
 use schemas::auth::{RevocationReason, SessionEvent};
 use schemas::{Event, Recorded, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Auth;
@@ -20,10 +21,18 @@ use super::session::{Session, SessionCommand, SessionRefused};
 pub(super) const REVOKED: &str = "revoked";
 
 /// What may come along.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Logout {
     /// Dies too, when it is of this session.
     refresh_token: Option<String>,
+}
+
+/// The session has ended.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LoggedOut {
+    /// `logged_out`
+    #[schemars(extend("const" = "logged_out"))]
+    status: &'static str,
 }
 
 impl Validate for Logout {
@@ -111,16 +120,28 @@ fn revocation_pending(_: NotYetRevoked) -> Problem {
     Problem::unavailable("revocation_pending", "You are signed out here; please repeat, so that every other place learns of it")
 }
 
-pub(super) async fn http_logout(
+pub(super) fn route() -> Route<Auth> {
+    post("/auth/logout", http_logout)
+        .says(
+            "auth.logout",
+            "Sign out",
+            "Ends the session of the token that is sent: from the answer on, it is refused everywhere. Repeating it with the same token is fine, and completes what a \
+             503 `revocation_pending` left open.",
+        )
+        .refuses([revocation_pending(NotYetRevoked)])
+        .example(json!({}))
+}
+
+async fn http_logout(
     State(auth): State<Auth>,
     CallerOfRevoked(caller): CallerOfRevoked,
     request: RequestContext,
     key: IdempotencyKey,
     Valid { body, sha256 }: Valid<Logout>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Written<Json<LoggedOut>>, Problem> {
     let digest = key.digest(&sha256);
     let record = key.key.map(|key| CommandRecord { actor: caller.user.to_string(), key, digest, status: 200 });
     let shutdown = auth.shutdown.clone();
     let committed = detached(&shutdown, logout(auth, request, caller, body, record)).await?;
-    Ok(Written(committed.token, Json(json!({"status": "logged_out"}))))
+    Ok(Written(committed.token, Json(LoggedOut { status: "logged_out" })))
 }

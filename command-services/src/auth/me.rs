@@ -4,29 +4,52 @@ use axum::Json;
 use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::Problem;
+use platform::http::api::{Route, get};
+use schemars::JsonSchema;
 use schemas::{Timestamp, UserId};
 use serde::Serialize;
 
 use super::Auth;
-use super::view::AccountView;
+use super::view::{AccountView, account_unreadable};
 
 /// The caller's account. The order of fields is the monolith's.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Me {
+    /// The caller.
     id: UserId,
+    /// How they sign in; `null` for a guest.
     email: Option<String>,
+    /// How others see them.
     username: String,
+    /// As they want to be called.
     full_name: Option<String>,
+    /// Whether the account may be used.
     is_active: bool,
+    /// A picture of them.
     avatar_url: Option<String>,
+    /// What they say of themselves.
     bio: Option<String>,
+    /// Whether the address was proved to be theirs.
     is_verified: bool,
+    /// Since when there is this account.
     created_at: Timestamp,
+    /// base64 of a JWK: the key that others encrypt for.
     public_key: Option<String>,
+    /// `user`, `admin` or `guest`.
     role: &'static str,
 }
 
-pub(super) async fn http_me(State(auth): State<Auth>, caller: Caller) -> Result<Json<Me>, Problem> {
+pub(super) fn route() -> Route<Auth> {
+    get("/auth/me", http_me)
+        .says(
+            "auth.me",
+            "Who am I",
+            "The caller's own account. Never fails because a read model is behind, and is never limited below what one busy client needs.",
+        )
+        .refuses([account_unreadable()])
+}
+
+async fn http_me(State(auth): State<Auth>, caller: Caller) -> Result<Json<Me>, Problem> {
     // A token may outlive its account.
     let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     Ok(Json(Me {

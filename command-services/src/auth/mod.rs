@@ -20,10 +20,9 @@ mod view;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post};
 use platform::auth::{Revocations, Tokens};
+use platform::http::api::Api;
 use platform::ledger::Ledger;
 use platform::shutdown::Shutdown;
 
@@ -71,13 +70,8 @@ impl FromRef<Auth> for Tokens {
 }
 
 /// The routes of auth, below `/api/v1` (the signing keys below `/.well-known`).
-pub fn router(auth: Auth) -> Router {
-    Router::new()
-        .route("/api/v1/auth/register", post(register::http_register))
-        .route("/api/v1/auth/login", post(login::http_login))
-        .route("/api/v1/auth/logout", post(logout::http_logout))
-        .route("/api/v1/auth/me", get(me::http_me))
-        .route("/api/v1/auth/verify-token", post(verify_token::http_verify_token))
-        .route("/.well-known/jwks.json", get(jwks::http_jwks))
-        .with_state(auth)
+pub fn router(auth: Auth) -> Api {
+    let below =
+        Api::new().route(register::route()).route(login::route()).route(logout::route()).route(me::route()).route(verify_token::route());
+    below.nest("/api/v1").route(jwks::route()).with_state(auth)
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use platform::clock;
 use platform::http::{Problem, RequestContext};
 use platform::ledger::{Effect, Unit};
+use schemars::JsonSchema;
 use schemas::{SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,26 +46,42 @@ pub(super) struct Opening {
     address_prefix: Option<String>,
 }
 
-/// The answer to a sign-in. The order of fields is the monolith's.
-#[derive(Debug, Serialize)]
+/// A session has been opened. The order of fields is the monolith's.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct SignedIn {
+    /// For `Authorization: Bearer …`.
     access_token: String,
+    /// `bearer`
+    #[schemars(extend("const" = "bearer"))]
     token_type: &'static str,
+    /// Gets new tokens when the access token has ended; used once.
     refresh_token: String,
+    /// Seconds until the access token ends.
     expires_in: u64,
+    /// Whose session it is.
     user: SignedInUser,
 }
 
-#[derive(Debug, Serialize)]
+/// Whoever has signed in.
+#[derive(Debug, Serialize, JsonSchema)]
 struct SignedInUser {
+    /// Their id.
     id: UserId,
+    /// How they sign in.
     email: Option<String>,
+    /// How others see them.
     username: String,
+    /// As they want to be called.
     full_name: Option<String>,
+    /// base64 of a JWK: the key that others encrypt for.
     public_key: Option<String>,
+    /// Whether the account may be used.
     is_active: bool,
+    /// A picture of them.
     avatar_url: Option<String>,
+    /// `user`, `admin` or `guest`.
     role: &'static str,
+    /// Since when there is this account: said at registration only.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Timestamp>,
 }

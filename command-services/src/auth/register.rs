@@ -2,20 +2,23 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use platform::clock;
+use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect};
+use schemars::JsonSchema;
 use schemas::auth::PublicKey;
 use schemas::{Event, UserId};
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Auth;
 use super::account::{Account, AccountCommand, AccountRefused};
+use super::hasher::Busy;
 use super::identity::{self, EMAIL, USERNAME, check_email, check_username, email_digest, username_digest};
 use super::login::PASSWORD;
 use super::opening::{Opening, SignedIn};
@@ -25,17 +28,22 @@ use super::view::AccountView;
 const PUBLIC_KEY_LIMIT: usize = 16 * 1024;
 
 /// What somebody says of themselves. A `role` is not heard.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Register {
-    /// Where they can be reached; how they sign in.
+    /// Where they can be reached; how they sign in. Compared without case.
+    #[schemars(email, length(max = 254))]
     email: String,
-    /// How others see them: 3–50 characters.
+    /// How others see them: 3 to 50 characters, without control characters, the space around them not counted. Compared without case.
+    #[schemars(regex(pattern = identity::USERNAME_PATTERN))]
     username: String,
-    /// 8–1024 characters.
+    /// 8 to 1024 characters.
+    #[schemars(length(min = 8, max = 1024))]
     password: String,
     /// As they want to be called.
+    #[schemars(length(max = 255))]
     full_name: Option<String>,
-    /// base64 of a JWK, of the device at hand.
+    /// base64 of a JWK, of the device at hand: what others encrypt for.
+    #[schemars(length(max = 16384))]
     public_key: Option<String>,
 }
 
@@ -126,12 +134,25 @@ fn public_key(key_data: String) -> PublicKey {
     PublicKey { key_id, algorithm: "SECP256R1".into(), key_data, created_at: clock::now() }
 }
 
-pub(super) async fn http_register(
+pub(super) fn route() -> Route<Auth> {
+    post("/auth/register", http_register)
+        .says(
+            "auth.register",
+            "Make an account",
+            "Makes an account and signs in. Every account begins with the role `user`, whatever the body says. The answer hands out tokens, so it is not kept for an \
+             `Idempotency-Key`: a repeat finds that the account exists.",
+        )
+        .refuses([RegisterRefused::Taken])
+        .refuses([Busy::Full])
+        .example(json!({"email": "ann@example.org", "username": "ann", "password": "correct horse battery", "full_name": "Ann Example"}))
+}
+
+async fn http_register(
     State(auth): State<Auth>,
     request: RequestContext,
     _checked: IdempotencyKey,
     Valid { body, .. }: Valid<Register>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Written<Json<SignedIn>>, Problem> {
     let (committed, signed_in) = register(auth, request, body).await?;
     Ok(Written(committed.token, Json(signed_in)))
 }

@@ -59,10 +59,14 @@ fn opened(personal: &Personal) -> Option<String> {
     personal.reveal().ok().flatten().map(str::to_owned)
 }
 
+pub(super) fn account_unreadable() -> Problem {
+    Problem::unavailable("unavailable", "Your account cannot be read at the moment")
+}
+
 fn unreadable(error: &VaultError) -> Problem {
     tracing::error!(%error, "an account cannot be opened");
     match error {
-        VaultError::Unavailable(_) => Problem::unavailable("unavailable", "Your account cannot be read at the moment"),
+        VaultError::Unavailable(_) => account_unreadable(),
         _ => Problem::internal(),
     }
 }

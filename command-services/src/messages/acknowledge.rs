@@ -2,23 +2,36 @@
 //!
 //! Reads the write side only (the message's first event, by key), so a client can acknowledge what it received before any read model has it.
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
-use axum::{Json, Router};
 use platform::auth::Caller;
+use platform::http::api::{Api, delete, post};
 use platform::http::{Id, IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, ExecuteError};
 use platform::marks::ConsistencyToken;
+use schemars::JsonSchema;
 use schemas::messages::{MessageEvent, ReceiptEvent};
 use schemas::{Event, MessageId, UserId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::Messages;
 use super::receipt::{self, Receipt, ReceiptCommand, ReceiptRefused, SentMessage};
 
-pub(super) fn routes() -> Router<Messages> {
-    Router::new().route("/relay/acknowledge", post(http_acknowledge)).route("/relay/{message_id}", delete(http_delete))
+pub(super) fn routes() -> Api<Messages> {
+    const TEXT: &str = "Takes a message out of the caller's queue, for good, and tells its sender that it was delivered; it stays in history. Repeating it is fine, and so is \
+                        acknowledging what has expired. A message that is not the caller's to acknowledge is `not_found`, and stays. Never limited below what one busy client needs.";
+    Api::new()
+        .route(
+            post("/relay/acknowledge", http_acknowledge)
+                .says("relay.acknowledge", "A message has arrived", TEXT)
+                .example(json!({"message_id": "0190a5e0-7c1d-7c3a-9d53-4b6f1c2d3e4f"})),
+        )
+        .route(
+            delete("/relay/{message_id}", http_delete)
+                .says("relay.dequeue", "A message has arrived (by its id)", TEXT)
+                .path("message_id", "The message."),
+        )
 }
 
 /// Takes a message out of its recipient's queue, for good. Safe to repeat: there is one receipt per message and user, and a repeat finds it.
@@ -58,10 +71,13 @@ async fn sent(messages: &Messages, message: MessageId) -> Result<Option<SentMess
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Acknowledge {
+    /// What has arrived.
     message_id: MessageId,
+    #[schemars(skip)]
     user_id: Option<UserId>,
+    #[schemars(skip)]
     #[serde(default, deserialize_with = "super::send::when_it_is_one")]
     current_user_id: Option<UserId>,
 }
@@ -75,10 +91,15 @@ impl Validate for Acknowledge {
     }
 }
 
-#[derive(Serialize)]
+/// What became of it.
+#[derive(Serialize, JsonSchema)]
 struct Acknowledged {
+    /// `true`
     success: bool,
+    /// The message.
     message_id: MessageId,
+    /// `deleted`: it waits no more, from now on or since before. `not_found`: the caller has no such message.
+    #[schemars(extend("enum" = ["deleted", "not_found"]))]
     status: &'static str,
 }
 
@@ -89,7 +110,7 @@ async fn http_acknowledge(
     request: RequestContext,
     key: IdempotencyKey,
     Valid { body, sha256 }: Valid<Acknowledge>,
-) -> Result<Response, Problem> {
+) -> Result<Written<Json<Acknowledged>>, Problem> {
     params.must_be(&caller)?;
     let context = super::context(&caller, request, key, &sha256);
     carry_out(messages, context, caller.user, body.message_id).await
@@ -101,13 +122,18 @@ async fn http_delete(
     params: Params,
     request: RequestContext,
     Id(message): Id<MessageId>,
-) -> Result<Response, Problem> {
+) -> Result<Written<Json<Acknowledged>>, Problem> {
     params.must_be(&caller)?;
     let context = Context { actor: Actor::User(caller.user), request, record: None };
     carry_out(messages, context, caller.user, message).await
 }
 
-async fn carry_out(messages: Messages, context: Context, by: UserId, message_id: MessageId) -> Result<Response, Problem> {
+async fn carry_out(
+    messages: Messages,
+    context: Context,
+    by: UserId,
+    message_id: MessageId,
+) -> Result<Written<Json<Acknowledged>>, Problem> {
     let shutdown = messages.shutdown.clone();
     let committed = detached(&shutdown, async move { acknowledge(&messages, context, by, message_id).await }).await?;
     let (status, token) = match committed {
@@ -115,8 +141,7 @@ async fn carry_out(messages: Messages, context: Context, by: UserId, message_id:
         // Nothing was written: nothing to wait for.
         None => ("not_found", ConsistencyToken::default()),
     };
-    let answer = Json(Acknowledged { success: true, message_id, status });
-    Ok(Written(token, answer).into_response())
+    Ok(Written(token, Json(Acknowledged { success: true, message_id, status })))
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ mod people;
 mod receipt;
 pub mod send;
 
-use axum::Router;
 use axum::extract::FromRef;
 use platform::auth::{Caller, Tokens};
 use platform::fresh::Freshness;
+use platform::http::api::Api;
 use platform::http::{IdempotencyKey, RequestContext};
 use platform::ledger::{Actor, CommandRecord, Context, Ledger};
 use platform::shutdown::Shutdown;
@@ -44,9 +44,8 @@ impl FromRef<Messages> for Tokens {
 }
 
 /// Every command of this service, below `/api/v1`.
-pub fn router(messages: Messages) -> Router {
-    let routes = Router::new().merge(send::routes()).merge(acknowledge::routes());
-    Router::new().nest("/api/v1", routes).with_state(messages)
+pub fn router(messages: Messages) -> Api {
+    Api::new().merge(send::routes()).merge(acknowledge::routes()).nest("/api/v1").with_state(messages)
 }
 
 /// Why and by whom a command runs; with a record of its answer when the client sent a key for it.

@@ -72,6 +72,6 @@ impl People {
     }
 }
 
-fn away() -> Problem {
+pub(super) fn away() -> Problem {
     Problem::unavailable("database_unavailable", "Whether this user exists cannot be told at the moment; please try again")
 }

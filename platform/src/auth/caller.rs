@@ -32,9 +32,13 @@ impl Caller {
     /// 403
     pub fn must_be(&self, claimed: Option<UserId>) -> Result<(), Problem> {
         match claimed {
-            Some(id) if id != self.user => Err(Problem::forbidden("not_yourself", "You can only act as yourself")),
+            Some(id) if id != self.user => Err(Self::not_yourself()),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn not_yourself() -> Problem {
+        Problem::forbidden("not_yourself", "You can only act as yourself")
     }
 
     fn arrives(claims: &Claims, parts: &mut Parts) -> Self {

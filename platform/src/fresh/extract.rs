@@ -140,7 +140,9 @@ where
 fn token(parts: &Parts) -> Result<Option<ConsistencyToken>, Problem> {
     let Some(value) = parts.headers.get(HEADER) else { return Ok(None) };
     let read = value.to_str().ok().and_then(ConsistencyToken::decode);
-    let refusal =
-        || Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "consistency_token", "X-Consistency-Token is not one that we have given");
-    read.map(Some).ok_or_else(refusal)
+    read.map(Some).ok_or_else(unreadable_token)
+}
+
+pub(crate) fn unreadable_token() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "consistency_token", "X-Consistency-Token is not one that we have given")
 }

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub(crate) use extract::unreadable_token;
 pub use extract::{Behind, Fresh, ReadModels, Wanted};
 pub use reached::{Progress, Reached};
 
@@ -108,5 +109,9 @@ fn left(deadline: Instant) -> Duration {
 
 fn behind(model: &'static str) -> Problem {
     metrics::counter!("projection_reads_behind_total", "projection" => model).increment(1);
+    is_behind()
+}
+
+pub(crate) fn is_behind() -> Problem {
     Problem::unavailable("projection_behind", "This is not up to date yet; please try again in a moment")
 }

@@ -86,10 +86,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Send> FromRequest<S> for V
         if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(too_large());
         }
-        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
-            .await
-            .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time"))?
-            .map_err(unreadable)?;
+        let bytes =
+            tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(|_| timed_out())?.map_err(unreadable)?;
         if declared == Declared::Nothing && !bytes.is_empty() {
             return Err(unsupported());
         }
@@ -126,7 +124,7 @@ fn declared_type(headers: &HeaderMap) -> Declared {
     }
 }
 
-fn unsupported() -> Problem {
+pub(super) fn unsupported() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be application/json")
 }
 
@@ -135,11 +133,15 @@ pub(super) fn too_large() -> Problem {
 }
 
 fn unreadable(rejection: BytesRejection) -> Problem {
-    if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-        too_large()
-    } else {
-        Problem::bad_request("unreadable_body", "The body broke off")
-    }
+    if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { unreadable_body() }
+}
+
+pub(super) fn unreadable_body() -> Problem {
+    Problem::bad_request("unreadable_body", "The body broke off")
+}
+
+pub(super) fn timed_out() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time")
 }
 
 /// A UUID in the path; 422 when it is none.

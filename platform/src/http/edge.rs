@@ -24,9 +24,10 @@ const SLOW: Duration = Duration::from_millis(500);
 
 /// Wraps what all routes have in common: request id and context, span, metrics by route and status, panics as 500, body limit (1 MiB), problems with their
 /// `request_id`, 404 / 405 / 413 as problem documents, security headers.
-pub fn routes(router: Router) -> Router {
+pub fn routes(router: impl Into<Router>) -> Router {
     // Unknown paths and methods have to come through the layer as well.
     router
+        .into()
         .fallback(async || Problem::not_found("not_found", "There is nothing here"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn(edge))

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
+use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::json;
+use axum::response::IntoResponse;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::api::{Api, Rendered, get};
 
 /// What must be true before this process takes traffic; shared by all roles in it. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -36,20 +38,56 @@ impl Readiness {
     }
 }
 
+/// How it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Standing {
+    /// `live` or `ready`.
+    status: &'static str,
+}
+
+/// What is missing.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Missing {
+    /// `not ready`
+    status: &'static str,
+    /// The conditions that are not met yet.
+    missing: Vec<&'static str>,
+}
+
+/// What runs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Health {
+    /// `healthy`
+    status: &'static str,
+    /// What it is.
+    service: &'static str,
+    /// Of which version.
+    version: &'static str,
+}
+
 /// The three routes. `ready` is 503 with what is missing; `live` says that the process turns; `/health` is `{"status":"healthy","service":…,"version":…}`.
-pub fn router(service: &'static str, readiness: Readiness) -> Router {
-    Router::new()
-        .route("/health/live", get(async || Json(json!({"status": "live"}))))
-        .route("/health/ready", get(async move || ready(&readiness)))
-        .route("/health", get(async move || Json(json!({"status": "healthy", "service": service, "version": env!("CARGO_PKG_VERSION")}))))
+pub fn router(service: &'static str, readiness: Readiness) -> Api {
+    let health = async move || Json(Health { status: "healthy", service, version: env!("CARGO_PKG_VERSION") });
+    Api::new()
+        .route(get("/health/live", async || Json(Standing { status: "live" })).says(
+            "health.live",
+            "Does the process turn",
+            "For whoever would start it again.",
+        ))
+        .route(
+            get("/health/ready", async move || ready(&readiness))
+                .says("health.ready", "Does it take traffic", "For whoever would send requests here.")
+                .or_answers::<Missing>(503, "Not yet."),
+        )
+        .route(get("/health", health).says("health.health", "What runs", "Which service this is, and of which version."))
 }
 
 /// Not a problem document: orchestrators and people read the list.
-fn ready(readiness: &Readiness) -> Response {
+fn ready(readiness: &Readiness) -> Rendered<Standing> {
     let missing = readiness.missing();
-    if missing.is_empty() {
-        Json(json!({"status": "ready"})).into_response()
+    Rendered::of(if missing.is_empty() {
+        Json(Standing { status: "ready" }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(json!({"status": "not ready", "missing": missing}))).into_response()
-    }
+        (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(Missing { status: "not ready", missing })).into_response()
+    })
 }

@@ -2,8 +2,9 @@
 //!
 //! * [`routes`] what is wrapped around a router · [`serve`] sockets and their end · [`detached`] commands that outlive their client
 //! * [`Valid`], [`Id`], [`IdempotencyKey`], [`RequestContext`] what arrives · [`Problem`], [`Written`] what is answered
-//! * [`health`] whether the process is well
+//! * [`api`] routes that document themselves · [`health`] whether the process is well
 
+pub mod api;
 mod body;
 mod connection;
 mod context;

@@ -90,8 +90,8 @@ struct Document<'a> {
 }
 
 impl Problem {
-    pub(super) fn document(&self, request_id: &str) -> Response {
-        let document = Document {
+    fn rendered<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+        Document {
             r#type: format!("urn:postrider:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -99,7 +99,16 @@ impl Problem {
             code: self.code,
             request_id,
             errors: &self.errors,
-        };
+        }
+    }
+
+    /// As it is answered.
+    pub(super) fn value(&self, request_id: &str) -> serde_json::Value {
+        serde_json::to_value(self.rendered(request_id)).unwrap_or_default()
+    }
+
+    pub(super) fn document(&self, request_id: &str) -> Response {
+        let document = self.rendered(request_id);
         let mut response = (self.status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -6,6 +6,7 @@ mod connections;
 mod correlation;
 mod crash;
 mod dependencies;
+mod document;
 mod fresh;
 mod idempotency;
 mod paging;

@@ -11,7 +11,7 @@ use testkit::system::{System, SystemConfig};
 use uuid::Uuid;
 
 /// Every route that wants a caller: method, path (`{me}`, `{other}`, `{message}` are filled in), and whether a revoked token may repeat it.
-fn routes() -> Vec<(Method, &'static str, bool)> {
+pub(crate) fn routes() -> Vec<(Method, &'static str, bool)> {
     vec![
         (Method::GET, "/api/v1/auth/me", false),
         (Method::POST, "/api/v1/auth/logout", true),
@@ -28,7 +28,7 @@ fn routes() -> Vec<(Method, &'static str, bool)> {
 }
 
 /// Every body with a good example and the fields that must be there.
-fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Vec<&'static str>, bool)> {
+pub(crate) fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Vec<&'static str>, bool)> {
     let send = json!({"recipient_id": other, "encrypted_content": "hello", "encrypted_session_key": "k"});
     let account = json!({"email": "new@example.org", "username": "newcomer", "password": "long enough"});
     vec![

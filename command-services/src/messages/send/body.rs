@@ -1,7 +1,10 @@
 //! What a client sends, and what is wrong with it.
 
+use std::borrow::Cow;
+
 use axum::http::StatusCode;
 use platform::http::{Problem, Validate, Violation, Violations};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use schemas::{MessageId, UserId};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -9,36 +12,101 @@ use uuid::Uuid;
 
 use super::super::message::Ciphertext;
 
-/// The body of every route that sends. Fields that only some routes know are ignored by the others.
-#[derive(Debug, Deserialize)]
+/// A message as it is sent. Fields that only some routes know are ignored by the others.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct SendBody {
+    /// Chosen by the client, so that it can repeat the request. Left out: the server chooses.
     pub message_id: Option<MessageId>,
+    /// To whom.
     pub recipient_id: UserId,
+    /// Opaque text, at most 256 KiB; may be empty when the message is only a file.
+    #[schemars(length(max = 262_144))]
     pub encrypted_content: String,
+    /// Opaque text, at most 16 KiB.
+    #[schemars(length(max = 16_384))]
     pub encrypted_session_key: String,
+    /// The same content, readable for its sender: opaque text, at most 256 KiB.
+    #[schemars(length(max = 262_144))]
     pub sender_encrypted_content: Option<String>,
+    /// Left out: `v1`.
+    #[schemars(length(max = 255))]
     pub crypto_version: Option<String>,
+    /// Left out: `ECDH-AES256-GCM`.
+    #[schemars(length(max = 255))]
     pub encryption_algorithm: Option<String>,
+    /// Left out: `HKDF-SHA256`.
+    #[schemars(length(max = 255))]
     pub kdf_algorithm: Option<String>,
+    /// Any JSON of at most 32 KiB; comes back as it was sent.
     pub signatures: Option<Value>,
+    /// The message that this one answers.
     pub reply_to: Option<MessageId>,
-    /// Ids of uploads; what is no UUID names none.
+    /// Ids of the sender's own uploads. What is no id of one is dropped.
     pub media_ids: Option<Vec<Value>>,
     /// The same in the frontend's form: objects with an `id`.
+    #[schemars(skip)]
     pub media_refs: Option<Vec<Value>>,
     #[expect(dead_code, reason = "checked for its type only: whether there are media, the server knows better")]
+    #[schemars(skip)]
     pub has_media: Option<bool>,
     /// Of the relay's routes: see [`SendBody::ttl_days`].
+    #[schemars(skip)]
     pub ttl_days: Option<Value>,
+    #[schemars(skip)]
     pub sender_id: Option<UserId>,
+    #[schemars(skip)]
     pub user_id: Option<UserId>,
+    #[schemars(skip)]
     #[serde(default, deserialize_with = "when_it_is_one")]
     pub current_user_id: Option<UserId>,
+}
+
+/// A [`SendBody`] of the relay's routes, which know a few fields more.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct RelayBody(pub SendBody);
+
+/// What only the relay's routes know.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is shown")]
+struct OfRelay {
+    /// For how many days it waits for its recipient. Left out: 7.
+    #[schemars(range(min = 1, max = 30))]
+    ttl_days: Option<u8>,
+    /// Uploads in the frontend's form: objects with an `id`, which attach what `media_ids` would. Everything else in them is dropped.
+    media_refs: Option<Vec<Value>>,
+    /// Whether the sender attaches something. The server knows better.
+    has_media: Option<bool>,
+}
+
+impl JsonSchema for RelayBody {
+    fn schema_name() -> Cow<'static, str> {
+        "RelayBody".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = SendBody::json_schema(generator);
+        let more = OfRelay::json_schema(generator);
+        if let (Some(fields), Some(more)) =
+            (schema.ensure_object().get_mut("properties").and_then(Value::as_object_mut), more.get("properties").and_then(Value::as_object))
+        {
+            fields.extend(more.clone());
+        }
+        schema
+    }
 }
 
 /// Old clients send whatever they have there: only a UUID says anything.
 pub(in super::super) fn when_it_is_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UserId>, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_str().and_then(|text| text.parse().ok()))
+}
+
+impl Validate for RelayBody {
+    fn validate(&self) -> Result<(), Violations> {
+        self.0.validate()
+    }
+    fn must_be_caller(&self) -> Vec<Option<UserId>> {
+        self.0.must_be_caller()
+    }
 }
 
 impl Validate for SendBody {
@@ -107,13 +175,14 @@ impl SendBody {
         at_most("encryption_algorithm", &content.encryption_algorithm, 255, "must be at most 255 bytes");
         at_most("kdf_algorithm", &content.kdf_algorithm, 255, "must be at most 255 bytes");
         large.when(signatures > 32 * KIB, "signatures", "must be at most 32 KiB");
-        large.finish().map_err(|Violations(errors)| Problem {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "too_large",
-            ..Problem::invalid(errors)
-        })?;
+        large.finish().map_err(|Violations(errors)| too_large(errors))?;
         Ok(content)
     }
+}
+
+/// More than a message may weigh.
+pub fn too_large(errors: Vec<Violation>) -> Problem {
+    Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: "too_large", ..Problem::invalid(errors) }
 }
 
 /// Whether a text is longer than a limit once it is JSON, its quotes not counted: every control character becomes six bytes there.

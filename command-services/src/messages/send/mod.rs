@@ -5,26 +5,65 @@ mod digest;
 
 pub(super) use body::when_it_is_one;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use platform::auth::Caller;
 use platform::clock;
-use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Written, detached};
+use platform::http::api::{Api, Rendered, post};
+use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Violation, Written, detached};
 use platform::ledger::{AppendError, CommitError, Committed, Context, ExecuteError, Minted};
+use schemars::JsonSchema;
 use schemas::messages::{MessageEvent, MessageSent, Via};
 use schemas::{Event, MessageId, MessageObject, Recorded, Timestamp};
 use serde::Serialize;
+use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::Messages;
 use super::message::{Draft, Message, MessageCommand, MessageRefused};
-use body::SendBody;
+use super::{Messages, people};
+use body::{RelayBody, SendBody};
 
-pub(super) fn routes() -> Router<Messages> {
-    Router::new().route("/messages/send", post(http_send)).route("/relay/send", post(http_relay)).route("/relay/queue", post(http_relay))
+const TEXT: &str = "Answers once the message is stored for good. It is in both people's history, and waits in the recipient's queue until they acknowledge it or it expires. Content is opaque: \
+                    the server never decrypts it.\n\nA `message_id` of the client's own makes it safe to repeat, for ever and over every route that sends: the same id for the same \
+                    recipient and content gets the first answer again, for anything else it is refused.";
+
+pub(super) fn routes() -> Api<Messages> {
+    let example = || {
+        json!({
+            "message_id": "0190a5e0-7c1d-7c3a-9d53-4b6f1c2d3e4f",
+            "recipient_id": "0190a5e0-7c1d-7c3a-9d53-4b6f1c2d3e50",
+            "encrypted_content": "bm90aGluZyB0byBzZWU=",
+            "encrypted_session_key": "a2V5",
+        })
+    };
+    let refusals = || [SendRefused::RecipientUnknown, SendRefused::IdTaken];
+    let large = || Violation { field: "encrypted_content".into(), message: "must be at most 256 KiB".into() };
+    let everywhere = || [people::away(), body::too_large(vec![large()])];
+    Api::new()
+        .route(
+            post("/messages/send", http_send)
+                .says("messages.sendMessage", "Send a direct message", TEXT)
+                .refuses(refusals())
+                .refuses(everywhere())
+                .example(example())
+                .leads_to("acknowledge", "message_id", "/id"),
+        )
+        .route(
+            post("/relay/send", http_relay)
+                .says("relay.send", "Send a direct message by the relay", TEXT)
+                .refuses(refusals())
+                .refuses(everywhere())
+                .example(example())
+                .leads_to("dequeue", "message_id", "/message_id"),
+        )
+        .route(
+            post("/relay/queue", http_relay)
+                .says("relay.queue", "Send a direct message by the relay (old name)", TEXT)
+                .refuses(refusals())
+                .refuses(everywhere())
+                .example(example()),
+        )
 }
 
 /// What is to be sent, and what makes a repeat of it the same.
@@ -126,7 +165,7 @@ impl SendMessage {
 /// What every route has before it.
 type Asked = (State<Messages>, Caller, Params, RequestContext, IdempotencyKey);
 
-async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Response, Problem> {
+async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Written<Rendered<MessageObject<'static, Value>>>, Problem> {
     let committed = carry_out(asked, body, Via::Send).await?;
     let (event, sent) = first_of(&committed)?;
     let object = MessageObject {
@@ -144,24 +183,28 @@ async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Response, Prob
         delivered_at: None,
         reply_to: sent.reply_to,
     };
-    let answer = Json(object).into_response();
-    Ok(Written(committed.token, answer).into_response())
+    Ok(Written(committed.token, Rendered::json(&object)))
 }
 
-#[derive(Serialize)]
-struct Queued<'a> {
+/// The message is stored, and on its way.
+#[derive(Serialize, JsonSchema)]
+struct Queued {
+    /// `true`
     success: bool,
+    /// The message.
     message_id: MessageId,
-    status: &'a str,
+    /// `delivered`: the recipient had an open socket at that moment. `queued`: it waits.
+    #[schemars(extend("enum" = ["delivered", "queued"]))]
+    status: String,
+    /// Until when it waits.
     expires_at: Option<Timestamp>,
 }
 
-async fn http_relay(asked: Asked, body: Valid<SendBody>) -> Result<Response, Problem> {
-    let committed = carry_out(asked, body, Via::Relay).await?;
+async fn http_relay(asked: Asked, Valid { body: RelayBody(body), sha256 }: Valid<RelayBody>) -> Result<Written<Json<Queued>>, Problem> {
+    let committed = carry_out(asked, Valid { body, sha256 }, Via::Relay).await?;
     let (event, sent) = first_of(&committed)?;
-    let status = event.metadata.answer.as_deref().unwrap_or("queued");
-    let answer = Json(Queued { success: true, message_id: sent.message_id, status, expires_at: sent.expires_at }).into_response();
-    Ok(Written(committed.token, answer).into_response())
+    let status = event.metadata.answer.clone().unwrap_or_else(|| "queued".into());
+    Ok(Written(committed.token, Json(Queued { success: true, message_id: sent.message_id, status, expires_at: sent.expires_at })))
 }
 
 async fn carry_out((State(messages), caller, params, request, key): Asked, asked: Valid<SendBody>, via: Via) -> Result<Committed, Problem> {

@@ -1,0 +1,33 @@
+//! What the API's document says above its routes.
+
+use axum::http::StatusCode;
+use platform::http::Problem;
+use platform::http::api::docs::with_docs;
+use platform::http::api::{Api, Info, TagInfo};
+
+/// An API with its document at `/api/v1/openapi.json` and its page at `/docs`.
+pub fn described(api: Api) -> Api {
+    with_docs(
+        api,
+        &Info {
+            title: "Postrider",
+            version: env!("CARGO_PKG_VERSION"),
+            text: include_str!("api.md"),
+            tags: &TAGS,
+            everywhere: vec![
+                Problem::internal(),
+                Problem::unavailable("unavailable", "Not available at the moment"),
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; please try again in a moment"),
+            ],
+        },
+    )
+}
+
+const TAGS: [TagInfo; 6] = [
+    TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
+    TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
+    TagInfo { name: "messages", text: "Direct messages: sending, history, receipts." },
+    TagInfo { name: "relay", text: "What waits for a person until their device has it." },
+    TagInfo { name: "health", text: "Whether the service is well." },
+    TagInfo { name: "docs", text: "This document." },
+];
