@@ -18,6 +18,7 @@ use platform::log::topics::{Finding, Topics};
 use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
 use platform::marks::{Heads, Marks};
 use platform::postgres::{Databases, Pools, Service};
+use platform::presence::Presence;
 use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -91,6 +92,7 @@ struct Roles {
     freshness: Freshness,
     auth: Ledger,
     messages: Ledger,
+    presence: Presence,
     router_auth: auth::Auth,
 }
 
@@ -137,13 +139,19 @@ impl Roles {
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: ground.shutdown.clone(),
         };
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, router_auth })
+        let presence = Presence::new(redis.clone());
+        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, presence, router_auth })
     }
 
     fn router(&self) -> Router {
         let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone() };
-        let messages =
-            messages::Messages::new(self.messages.clone(), self.freshness.clone(), self.tokens.clone(), self.router_auth.shutdown.clone());
+        let messages = messages::Messages::new(
+            self.messages.clone(),
+            self.freshness.clone(),
+            self.tokens.clone(),
+            self.presence.clone(),
+            self.router_auth.shutdown.clone(),
+        );
         auth::router(self.router_auth.clone()).merge(messages::router(messages)).merge(query_api::router(reads))
     }
 

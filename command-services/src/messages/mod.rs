@@ -2,6 +2,7 @@
 
 pub mod acknowledge;
 mod message;
+mod online;
 mod people;
 mod receipt;
 pub mod send;
@@ -12,6 +13,7 @@ use platform::auth::{Caller, Tokens};
 use platform::fresh::Freshness;
 use platform::http::{IdempotencyKey, RequestContext};
 use platform::ledger::{Actor, CommandRecord, Context, Ledger};
+use platform::presence::Presence;
 use platform::shutdown::Shutdown;
 
 use people::People;
@@ -25,6 +27,8 @@ pub struct Messages {
     people: People,
     /// Whom to believe.
     tokens: Tokens,
+    /// Who is online.
+    presence: Presence,
     /// Who waits for commands that are under way.
     shutdown: Shutdown,
 }
@@ -32,8 +36,8 @@ pub struct Messages {
 impl Messages {
     /// On the messages ledger; `freshness` must hold the pool of `message_db`, where the copy of who exists stands.
     #[must_use]
-    pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, shutdown: Shutdown) -> Self {
-        Self { ledger, people: People::new(freshness), tokens, shutdown }
+    pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, presence: Presence, shutdown: Shutdown) -> Self {
+        Self { ledger, people: People::new(freshness), tokens, presence, shutdown }
     }
 }
 
@@ -45,7 +49,7 @@ impl FromRef<Messages> for Tokens {
 
 /// Every command of this service, below `/api/v1`.
 pub fn router(messages: Messages) -> Router {
-    let routes = Router::new().merge(send::routes()).merge(acknowledge::routes());
+    let routes = Router::new().merge(send::routes()).merge(acknowledge::routes()).merge(online::routes());
     Router::new().nest("/api/v1", routes).with_state(messages)
 }
 

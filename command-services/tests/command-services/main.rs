@@ -3,5 +3,6 @@
 
 mod acknowledge;
 mod auth;
+mod online;
 mod send;
 mod service;

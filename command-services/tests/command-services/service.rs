@@ -14,6 +14,7 @@ use platform::fresh::{Freshness, Reached};
 use platform::http::routes;
 use platform::ledger::{Ledger, LedgerConfig, lookup_options};
 use platform::marks::{Heads, Marks};
+use platform::presence::Presence;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
@@ -100,6 +101,8 @@ impl Data {
 pub struct Service {
     router: Router,
     tokens: Tokens,
+    /// Of everybody who asks; a new one for each request when there is none.
+    session: Option<SessionId>,
 }
 
 /// What a client sees.
@@ -142,15 +145,21 @@ impl Service {
         let freshness = Freshness {
             marks,
             heads: Heads::new(BTreeMap::from([(Topic::Auth, data.pool.clone())])),
-            reached: Reached::new(redis, BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
+            reached: Reached::new(redis.clone(), BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
             pools: Arc::new(BTreeMap::from([("messages", data.pool.clone())])),
         };
-        let router = routes(messages::router(Messages::new(ledger, freshness, tokens.clone(), shutdown)));
-        Self { router, tokens }
+        let router = routes(messages::router(Messages::new(ledger, freshness, tokens.clone(), Presence::new(redis), shutdown)));
+        Self { router, tokens, session: None }
+    }
+
+    /// The same process, asked in one session.
+    pub fn in_session(&self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self.clone() }
     }
 
     pub async fn ask(&self, caller: UserId, method: Method, path: &str, key: Option<&str>, body: Option<&Value>) -> Answer {
-        let (token, _) = self.tokens.issue(caller, SessionId(Uuid::now_v7()), "user", Duration::from_secs(600)).unwrap();
+        let (token, _) =
+            self.tokens.issue(caller, self.session.unwrap_or(SessionId(Uuid::now_v7())), "user", Duration::from_secs(600)).unwrap();
         let mut request =
             Request::builder().method(method).uri(format!("/api/v1{path}")).header("authorization", format!("Bearer {token}"));
         if let Some(key) = key {

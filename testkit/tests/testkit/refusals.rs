@@ -24,6 +24,8 @@ fn routes() -> Vec<(Method, &'static str, bool)> {
         (Method::GET, "/api/v1/relay/pending/{me}", false),
         (Method::POST, "/api/v1/relay/acknowledge", false),
         (Method::DELETE, "/api/v1/relay/{message}", false),
+        (Method::POST, "/api/v1/relay/user/{me}/online", false),
+        (Method::POST, "/api/v1/relay/user/{me}/offline", false),
     ]
 }
 

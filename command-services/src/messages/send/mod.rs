@@ -74,8 +74,9 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
     let SendMessage { draft, digest, minted_by_client } = send;
     let (id, sender, recipient) = (draft.message_id, draft.sender_id, draft.recipient_id);
     let mut unit = messages.ledger.unit(context);
-    // `queued` until there are sockets that could have it at once.
-    unit.remember(Some(digest), Some("queued".into()));
+    // Only the relay's answer says so, and a repeat of it gets what was true the first time.
+    let there = draft.via == Via::Relay && messages.presence.is_online(recipient).await;
+    unit.remember(Some(digest), Some(if there { "delivered" } else { "queued" }.into()));
 
     if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
         if let Some(first) = unit.answered().await? {
