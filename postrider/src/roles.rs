@@ -144,7 +144,7 @@ impl Roles {
     }
 
     fn router(&self) -> Router {
-        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone() };
+        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone(), presence: self.presence.clone() };
         let messages = messages::Messages::new(
             self.messages.clone(),
             self.freshness.clone(),
@@ -162,6 +162,7 @@ impl Roles {
         for ledger in [&self.auth, &self.messages] {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
+        shutdown.spawn(blank_deleted(self.messages.clone(), shutdown.clone()));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
         let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
@@ -318,6 +319,20 @@ async fn keep_house(ledger: Ledger, shutdown: Shutdown) {
         }
         if let Err(error) = ledger.housekeeping().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
+        }
+    }
+}
+
+/// Blanks deleted messages that their commands could not.
+async fn blank_deleted(ledger: Ledger, shutdown: Shutdown) {
+    let mut turn = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = shutdown.draining() => return,
+        }
+        if let Err(error) = messages::delete::blank_deleted(&ledger).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "deleted messages wait to be blanked in the ledger");
         }
     }
 }

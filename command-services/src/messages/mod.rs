@@ -1,10 +1,13 @@
-//! Direct messages: sending one, and saying that it has arrived.
+//! Direct messages: sending one, saying that it has arrived or was read, taking it back.
 
 pub mod acknowledge;
+pub mod delete;
 mod message;
 mod online;
 mod people;
+pub mod read;
 mod receipt;
+mod receipts;
 pub mod send;
 
 use axum::Router;
@@ -49,7 +52,12 @@ impl FromRef<Messages> for Tokens {
 
 /// Every command of this service, below `/api/v1`.
 pub fn router(messages: Messages) -> Router {
-    let routes = Router::new().merge(send::routes()).merge(acknowledge::routes()).merge(online::routes());
+    let routes = Router::new()
+        .merge(send::routes())
+        .merge(acknowledge::routes())
+        .merge(read::routes())
+        .merge(delete::routes())
+        .merge(online::routes());
     Router::new().nest("/api/v1", routes).with_state(messages)
 }
 

@@ -46,7 +46,13 @@ impl Data {
     pub async fn new() -> Self {
         let database = database().await;
         let schemas = [
-            ("messages_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
+            (
+                "messages_ledger",
+                concat!(
+                    include_str!("../../../migrations/ledger/0001_ledger.sql"),
+                    include_str!("../../../migrations/ledger/0002_remember_answer.sql")
+                ),
+            ),
             ("auth_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
             ("auth", include_str!("../../../migrations/auth/0001_signing_keys.sql")),
             ("keys", include_str!("../../../migrations/keys/0001_keys.sql")),

@@ -143,6 +143,7 @@ async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Response, Prob
         signatures: sent.signatures.as_ref(),
         created_at: event.recorded_at,
         delivered_at: None,
+        read_at: None,
         reply_to: sent.reply_to,
     };
     let answer = Json(object).into_response();
@@ -178,6 +179,7 @@ fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> 
     let event = committed.events.first().ok_or_else(Problem::internal)?;
     match MessageEvent::decode(event) {
         Ok(MessageEvent::Sent(sent)) => Ok((event, sent)),
+        Ok(MessageEvent::Deleted(_)) => Err(Problem::internal()),
         Err(error) => {
             tracing::error!(%error, "a message that was sent cannot be read");
             Err(Problem::internal())
@@ -188,7 +190,7 @@ fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> 
 impl From<ExecuteError<MessageRefused>> for SendError {
     fn from(error: ExecuteError<MessageRefused>) -> Self {
         match error {
-            ExecuteError::Refused(MessageRefused::SentAlready) => Self::Refused(SendRefused::IdTaken),
+            ExecuteError::Refused(_) => Self::Refused(SendRefused::IdTaken),
             other => Self::Ledger(other.into()),
         }
     }
