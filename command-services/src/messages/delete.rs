@@ -36,11 +36,11 @@ pub async fn delete_message(messages: &Messages, context: Context, by: UserId, m
     if !unit.is_empty() {
         unit.effect(Effect::Put { kind: TO_BLANK, key: message.to_string(), value: Vec::new(), expires_at: None });
         let committed = unit.commit().await?;
+        crash_point("delete.before_blanking");
+        if let Err(error) = blank(&messages.ledger, message).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a deleted message is left for housekeeping to blank");
+        }
         if !committed.events.is_empty() {
-            crash_point("delete.before_blanking");
-            if let Err(error) = blank(&messages.ledger, message).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a deleted message is left for housekeeping to blank");
-            }
             return Ok(committed);
         }
     }

@@ -107,6 +107,7 @@ impl Data {
 pub struct Service {
     router: Router,
     tokens: Tokens,
+    ledger: Ledger,
     /// Of everybody who asks; a new one for each request when there is none.
     session: Option<SessionId>,
 }
@@ -154,8 +155,13 @@ impl Service {
             reached: Reached::new(redis.clone(), BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
             pools: Arc::new(BTreeMap::from([("messages", data.pool.clone())])),
         };
-        let router = routes(messages::router(Messages::new(ledger, freshness, tokens.clone(), Presence::new(redis), shutdown)));
-        Self { router, tokens, session: None }
+        let router = routes(messages::router(Messages::new(ledger.clone(), freshness, tokens.clone(), Presence::new(redis), shutdown)));
+        Self { router, tokens, ledger, session: None }
+    }
+
+    /// What housekeeping does.
+    pub async fn blank_deleted(&self) -> u64 {
+        messages::delete::blank_deleted(&self.ledger).await.unwrap()
     }
 
     /// The same process, asked in one session.
