@@ -217,7 +217,7 @@ async fn a_life_of_messages(people: &[Person]) {
     let lives = people.iter().enumerate().map(async |(n, ann)| {
         for round in 0..6 {
             let bob = &people[(n + 1 + round % (people.len() - 1)) % people.len()];
-            let ids = join_all((0..4).map(|i| send(ann, bob, &format!("{n} {round} {i}")))).await;
+            let ids = join_all((0..4).map(async |i| send(ann, bob, &format!("{n} {round} {i}")).await)).await;
             let receipt = json!({"message_id": ids[0]});
             tokio::join!(
                 async { assert_eq!(bob.post("/api/v1/relay/acknowledge", receipt.clone()).await.status, 200) },
