@@ -6,6 +6,7 @@
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`backup`] what cannot be rebuilt, out and back in
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
+//! * [`presence`] who is online
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod log;
 pub mod marks;
 pub mod postgres;
+pub mod presence;
 pub mod private;
 pub mod redis;
 pub mod shutdown;

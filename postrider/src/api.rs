@@ -23,11 +23,12 @@ pub fn described(api: Api) -> Api {
     )
 }
 
-const TAGS: [TagInfo; 6] = [
+const TAGS: [TagInfo; 7] = [
     TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
     TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
     TagInfo { name: "messages", text: "Direct messages: sending, history, receipts." },
     TagInfo { name: "relay", text: "What waits for a person until their device has it." },
+    TagInfo { name: "groups", text: "Groups." },
     TagInfo { name: "health", text: "Whether the service is well." },
     TagInfo { name: "docs", text: "This document." },
 ];

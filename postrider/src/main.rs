@@ -14,6 +14,7 @@ mod settings;
 mod show;
 mod topics;
 mod up;
+mod verify;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Command {
     /// An event that cannot be applied parks its partition key: the later events of that key wait behind it, everything else goes on.
     #[command(subcommand)]
     Parked(parked::Action),
+    /// Compare what read models show with what the log says
+    #[command(subcommand)]
+    Verify(verify::What),
     /// Plan, make or check the topics of a Kafka cluster (KAFKA_BROKERS)
     #[command(subcommand)]
     Topics(topics::Action),
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Migrate => run(migrate::migrate(settings)),
         Command::Events(options) => run(events::events(settings, options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
+        Command::Verify(what) => run(verify::verify(settings, what)),
         Command::Topics(action) => run(topics::topics(settings, action)),
         Command::Backup(options) => run(backup::back_up(settings, options)),
         Command::Restore(options) => run(backup::restore(settings, options)),

@@ -17,6 +17,7 @@ use platform::log::topics::{Finding, Topics};
 use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
 use platform::marks::{Heads, Marks};
 use platform::postgres::{Databases, Pools, Service};
+use platform::presence::Presence;
 use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -92,6 +93,7 @@ struct Roles {
     freshness: Freshness,
     auth: Ledger,
     messages: Ledger,
+    presence: Presence,
     router_auth: auth::Auth,
 }
 
@@ -138,13 +140,19 @@ impl Roles {
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: ground.shutdown.clone(),
         };
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, router_auth })
+        let presence = Presence::new(redis.clone());
+        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, presence, router_auth })
     }
 
     fn router(&self) -> Api {
-        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone() };
-        let messages =
-            messages::Messages::new(self.messages.clone(), self.freshness.clone(), self.tokens.clone(), self.router_auth.shutdown.clone());
+        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone(), presence: self.presence.clone() };
+        let messages = messages::Messages::new(
+            self.messages.clone(),
+            self.freshness.clone(),
+            self.tokens.clone(),
+            self.presence.clone(),
+            self.router_auth.shutdown.clone(),
+        );
         auth::router(self.router_auth.clone()).merge(messages::router(messages)).merge(query_api::router(reads))
     }
 
@@ -155,6 +163,7 @@ impl Roles {
         for ledger in [&self.auth, &self.messages] {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
+        shutdown.spawn(blank_deleted(self.messages.clone(), shutdown.clone()));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
         let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
@@ -311,6 +320,20 @@ async fn keep_house(ledger: Ledger, shutdown: Shutdown) {
         }
         if let Err(error) = ledger.housekeeping().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
+        }
+    }
+}
+
+/// Blanks deleted messages that their commands could not.
+async fn blank_deleted(ledger: Ledger, shutdown: Shutdown) {
+    let mut turn = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = shutdown.draining() => return,
+        }
+        if let Err(error) = messages::delete::blank_deleted(&ledger).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "deleted messages wait to be blanked in the ledger");
         }
     }
 }

@@ -8,19 +8,20 @@ use axum::response::Response;
 use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::api::{Api, Rendered, get};
-use platform::http::{Id, Params, Problem, Violation};
-use schemas::read_models::Conversations;
-use schemas::{ConversationId, MessageId, MessageObject, Timestamp, UserId, conversation_id};
+use platform::http::{Id, Params, Problem};
+use schemas::read_models::{Conversations, Users};
+use schemas::{ConversationId, MessageId, MessageObject, UserId, conversation_id};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::Reads;
 use crate::database::ask;
-use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, may_go_on};
+use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, invalid, limit, may_go_on};
+use crate::message::Row;
+use crate::peers::{self, Viewer};
 use crate::streaming::{Page, array};
 
 pub(crate) fn routes() -> Api<Reads> {
@@ -39,18 +40,22 @@ pub(crate) fn routes() -> Api<Reads> {
     )
 }
 
+/// What the caller and somebody else wrote to each other, oldest first. Whether and when the other has read something is shown as far as their settings allow.
 async fn conversation(
     caller: Caller,
     params: Params,
     Id(other): Id<UserId>,
-    fresh: Fresh<(Conversations,)>,
+    fresh: Fresh<(Conversations, Users)>,
 ) -> Result<Rendered<Vec<MessageObject<'static, Value>>>, Problem> {
     params.must_be(&caller)?;
-    Ok(Rendered::of(answer(fresh.pool().clone(), caller.user, other, Asked::of(&params)?).await?))
+    let asked = Asked::of(&params)?;
+    let (messages, users) = fresh.pools();
+    let known = peers::of(users, &[other.0]).await?;
+    Ok(Rendered::of(answer(messages.clone(), Viewer::of(caller.user, known.get(&other.0)), other, asked).await?))
 }
 
-async fn answer(pool: PgPool, caller: UserId, other: UserId, asked: Asked) -> Result<Response, Problem> {
-    let conversation = conversation_id(caller, other);
+async fn answer(pool: PgPool, caller: Viewer, other: UserId, asked: Asked) -> Result<Response, Problem> {
+    let conversation = conversation_id(caller.user, other);
     let until = match asked.before {
         Some(message) => place_of(&pool, conversation, message).await?,
         None => Key::LAST,
@@ -65,16 +70,13 @@ async fn answer(pool: PgPool, caller: UserId, other: UserId, asked: Asked) -> Re
         }
     }
 
-    let mut response = array("", |_| String::new(), range, move |range| page(pool.clone(), conversation, range)).await?;
+    let mut response = array("", |_| String::new(), range, move |range| page(pool.clone(), caller, conversation, range)).await?;
     if let (Some(limit), Some(before)) = (asked.limit, older) {
         let link = format!("</api/v1/messages/conversation/{other}?limit={limit}&before={before}>; rel=\"next\"");
         response.headers_mut().insert(header::LINK, HeaderValue::try_from(link).expect("ids and digits are visible ASCII"));
     }
     Ok(response)
 }
-
-/// Most messages of a page that is asked for.
-const MOST: i64 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Asked {
@@ -84,19 +86,8 @@ struct Asked {
 
 impl Asked {
     fn of(params: &Params) -> Result<Self, Problem> {
-        const LIMIT: &str = "must be a positive integer";
-        let limit: Option<u64> = params.parse("limit", LIMIT)?;
-        if limit == Some(0) {
-            return Err(invalid("limit", LIMIT));
-        }
-        // Who asks for more gets what there is at most, and a link to the rest.
-        let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(MOST).min(MOST));
-        Ok(Self { limit, before: params.parse("before", "must be a message's id")? })
+        Ok(Self { limit: limit(params)?, before: params.parse("before", "must be a message's id")? })
     }
-}
-
-fn invalid(field: &'static str, message: &'static str) -> Problem {
-    Problem::invalid(vec![Violation { field: field.into(), message: message.into() }])
 }
 
 /// What is still to be read: between two places (both excluded), and at most so many.
@@ -107,13 +98,16 @@ struct Range {
     left: i64,
 }
 
-/// Where a message of this conversation stands; one of another, or none, is no place in it.
+/// Where a message of this conversation stands, or stood until it was deleted; one of another, or none, is no place in it.
 async fn place_of(pool: &PgPool, conversation: ConversationId, message: MessageId) -> Result<Key, Problem> {
     ask(pool, move |db| {
         Box::pin(async move {
             sqlx::query_as!(
                 Key,
-                r#"SELECT recorded_at AS at, position FROM conversations.messages WHERE message_id = $1 AND conversation_id = $2"#,
+                r#"SELECT recorded_at AS "at!", position AS "position!" FROM conversations.messages WHERE message_id = $1 AND conversation_id = $2
+                   UNION ALL
+                   SELECT recorded_at, position FROM conversations.messages_deleted WHERE message_id = $1 AND conversation_id = $2
+                   LIMIT 1"#,
                 message.0,
                 conversation.0
             )
@@ -165,7 +159,7 @@ async fn end(pool: &PgPool, conversation: ConversationId) -> Result<Key, Problem
     Ok(newest(pool, conversation, Key::LAST, 1).await?.map_or(Key::LAST, |newest| newest.begin.just_after()))
 }
 
-async fn page(pool: PgPool, conversation: ConversationId, mut range: Range) -> Result<Page<Range>, Problem> {
+async fn page(pool: PgPool, caller: Viewer, conversation: ConversationId, mut range: Range) -> Result<Page<Range>, Problem> {
     let asked = range.left.min(PAGE_ROWS);
     let rows = ask(&pool, move |db| Box::pin(rows(db, conversation, range, asked))).await?;
     let mut next = None;
@@ -179,47 +173,7 @@ async fn page(pool: PgPool, conversation: ConversationId, mut range: Range) -> R
             next = Some(range);
         }
     }
-    Page::of(rows.iter().map(Row::shown), next)
-}
-
-#[derive(Debug)]
-struct Row {
-    message_id: Uuid,
-    recorded_at: OffsetDateTime,
-    position: i64,
-    sender_id: Uuid,
-    recipient_id: Uuid,
-    encrypted_content: String,
-    encrypted_session_key: String,
-    sender_encrypted_content: Option<String>,
-    crypto_version: String,
-    encryption_algorithm: String,
-    kdf_algorithm: String,
-    signatures: Option<Json<Box<RawValue>>>,
-    reply_to: Option<Uuid>,
-    delivered_at: Option<OffsetDateTime>,
-    /// Of this row and those before it in the page.
-    bytes: i64,
-}
-
-impl Row {
-    fn shown(&self) -> MessageObject<'_, &RawValue> {
-        MessageObject {
-            id: MessageId(self.message_id),
-            sender_id: UserId(self.sender_id),
-            recipient_id: UserId(self.recipient_id),
-            encrypted_content: &self.encrypted_content,
-            encrypted_session_key: &self.encrypted_session_key,
-            sender_encrypted_content: self.sender_encrypted_content.as_deref(),
-            crypto_version: &self.crypto_version,
-            encryption_algorithm: &self.encryption_algorithm,
-            kdf_algorithm: &self.kdf_algorithm,
-            signatures: self.signatures.as_ref().map(|Json(raw)| &**raw),
-            created_at: self.recorded_at.into(),
-            delivered_at: self.delivered_at.map(Timestamp::from),
-            reply_to: self.reply_to.map(MessageId),
-        }
-    }
+    Page::of(rows.iter().map(|row| row.shown(caller)), next)
 }
 
 /// `octet_length` asks a stored value for its size without fetching it: what lies beyond the page is never unpacked.
@@ -229,7 +183,7 @@ async fn rows(db: &mut PgConnection, conversation: ConversationId, range: Range,
         r#"SELECT message_id AS "message_id!", recorded_at AS "recorded_at!", position AS "position!", sender_id AS "sender_id!",
                   recipient_id AS "recipient_id!", encrypted_content AS "encrypted_content!", encrypted_session_key AS "encrypted_session_key!",
                   sender_encrypted_content, crypto_version AS "crypto_version!", encryption_algorithm AS "encryption_algorithm!",
-                  kdf_algorithm AS "kdf_algorithm!", signatures AS "signatures: Json<Box<RawValue>>", reply_to, delivered_at, bytes AS "bytes!"
+                  kdf_algorithm AS "kdf_algorithm!", signatures AS "signatures: Json<Box<RawValue>>", reply_to, delivered_at, read_at, bytes AS "bytes!"
              FROM (SELECT m.*, sum(size) OVER (ORDER BY recorded_at, position ROWS UNBOUNDED PRECEDING)::bigint AS bytes
                      FROM (SELECT *, octet_length(encrypted_content) + octet_length(encrypted_session_key)
                                      + coalesce(octet_length(sender_encrypted_content), 0) AS size
@@ -253,6 +207,7 @@ async fn rows(db: &mut PgConnection, conversation: ConversationId, range: Range,
 #[cfg(test)]
 mod tests {
     use super::{Asked, answer};
+    use crate::peers::Viewer;
     use crate::testing::{Tables, text};
     use futures::StreamExt;
     use platform::http::Params;
@@ -287,6 +242,10 @@ mod tests {
         tables
     }
 
+    fn seen_by(user: UserId) -> Viewer {
+        Viewer { user, sees_reading: true }
+    }
+
     fn id(n: u128) -> MessageId {
         MessageId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000 + 2 * n))
     }
@@ -304,7 +263,7 @@ mod tests {
         let tables = written(25, 10).await;
         let mut before = None;
         for (expected, more) in [(16..=25, true), (6..=15, true), (1..=5, false)] {
-            let response = answer(tables.pool.clone(), BOB, ANN, Asked { limit: Some(10), before }).await.expect("an answer");
+            let response = answer(tables.pool.clone(), seen_by(BOB), ANN, Asked { limit: Some(10), before }).await.expect("an answer");
             let oldest = id(u128::try_from(*expected.start()).expect("positive"));
             let link = response.headers().get("link").map(|l| l.to_str().expect("ASCII").to_owned());
             assert_eq!(link, more.then(|| format!("</api/v1/messages/conversation/{ANN}?limit=10&before={oldest}>; rel=\"next\"")));
@@ -316,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_that_ends_exactly_at_the_beginning_offers_no_next() {
         let tables = written(10, 10).await;
-        let response = answer(tables.pool.clone(), ANN, BOB, Asked { limit: Some(10), before: None }).await.expect("an answer");
+        let response = answer(tables.pool.clone(), seen_by(ANN), BOB, Asked { limit: Some(10), before: None }).await.expect("an answer");
         assert!(response.headers().get("link").is_none());
         assert_eq!(numbers(&text(response).await), (1..=10).collect::<Vec<_>>());
     }
@@ -326,13 +285,13 @@ mod tests {
         let tables = written(3, 10).await;
         let carl = UserId(Uuid::from_u128(3));
         for (caller, other) in [(carl, ANN), (ANN, carl), (ANN, ANN)] {
-            let response = answer(tables.pool.clone(), caller, other, Asked::default()).await.expect("an answer");
+            let response = answer(tables.pool.clone(), seen_by(caller), other, Asked::default()).await.expect("an answer");
             assert_eq!(text(response).await, "[]");
             let asked = Asked { limit: None, before: Some(id(2)) };
-            assert_eq!(answer(tables.pool.clone(), caller, other, asked).await.expect_err("refused").status.as_u16(), 422);
+            assert_eq!(answer(tables.pool.clone(), seen_by(caller), other, asked).await.expect_err("refused").status.as_u16(), 422);
         }
         let unknown = Asked { limit: None, before: Some(MessageId(Uuid::from_u128(99))) };
-        assert_eq!(answer(tables.pool.clone(), ANN, BOB, unknown).await.expect_err("refused").status.as_u16(), 422);
+        assert_eq!(answer(tables.pool.clone(), seen_by(ANN), BOB, unknown).await.expect_err("refused").status.as_u16(), 422);
     }
 
     #[tokio::test]
@@ -341,14 +300,14 @@ mod tests {
         sqlx::raw_sql("VACUUM ANALYZE conversations.messages").execute(&tables.pool).await.expect("it is analysed");
 
         let begin = Instant::now();
-        let newest = answer(tables.pool.clone(), ANN, BOB, Asked { limit: Some(1_000), before: None }).await.expect("an answer");
+        let newest = answer(tables.pool.clone(), seen_by(ANN), BOB, Asked { limit: Some(1_000), before: None }).await.expect("an answer");
         let newest = text(newest).await;
         let took = begin.elapsed();
         assert_eq!(numbers(&newest), (99_001..=100_000).collect::<Vec<_>>());
         println!("newest 1,000 of 100,000: {took:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
 
-        let response = answer(tables.lone.clone(), ANN, BOB, Asked::default()).await.expect("an answer");
+        let response = answer(tables.lone.clone(), seen_by(ANN), BOB, Asked::default()).await.expect("an answer");
         let mut body = response.into_body().into_data_stream();
         let mut whole = Vec::new();
         while let Some(piece) = body.next().await {
@@ -364,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn pages_are_cut_by_bytes_before_they_are_cut_by_rows() {
         let tables = written(40, 256 * 1024).await;
-        let response = answer(tables.pool.clone(), ANN, BOB, Asked { limit: Some(30), before: None }).await.expect("an answer");
+        let response = answer(tables.pool.clone(), seen_by(ANN), BOB, Asked { limit: Some(30), before: None }).await.expect("an answer");
         let mut body = response.into_body().into_data_stream();
         let (mut pieces, mut whole) = (0, Vec::new());
         while let Some(piece) = body.next().await {

@@ -5,8 +5,13 @@
 
 mod conversation;
 mod database;
+mod groups;
+mod inbox;
 mod keyset;
+mod message;
+mod peers;
 mod pending;
+mod relay;
 mod streaming;
 #[cfg(test)]
 mod testing;
@@ -16,6 +21,7 @@ use axum::extract::FromRef;
 use platform::auth::Tokens;
 use platform::fresh::Freshness;
 use platform::http::api::Api;
+use platform::presence::Presence;
 
 /// What queries need: whom to believe, and how fresh a read model is.
 #[derive(Debug, Clone, FromRef)]
@@ -24,9 +30,18 @@ pub struct Reads {
     pub tokens: Tokens,
     /// Waits for read models, and holds their pools.
     pub freshness: Freshness,
+    /// Who is online.
+    pub presence: Presence,
 }
 
 /// Every query, below `/api/v1`.
 pub fn router(state: Reads) -> Api {
-    Api::new().merge(conversation::routes()).merge(pending::routes()).merge(user::routes()).nest("/api/v1").with_state(state)
+    let routes = Api::new()
+        .merge(conversation::routes())
+        .merge(inbox::routes())
+        .merge(pending::routes())
+        .merge(relay::routes())
+        .merge(groups::routes())
+        .merge(user::routes());
+    routes.nest("/api/v1").with_state(state)
 }

@@ -1,17 +1,18 @@
 //! `GET /relay/pending`: what waits for the caller, oldest first.
 
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use platform::auth::Caller;
 use platform::clock;
 use platform::fresh::Fresh;
-use platform::http::api::{Api, Rendered, get};
+use platform::http::api::{Api, Rendered, Route, get};
 use platform::http::{Id, Params, Problem};
 use schemars::JsonSchema;
-use schemas::read_models::Relay;
+use schemas::read_models::{Conversations, Relay};
 use schemas::{MessageId, Timestamp, UserId};
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -19,17 +20,25 @@ use uuid::Uuid;
 
 use crate::Reads;
 use crate::database::ask;
-use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, may_go_on};
+use crate::keyset::{Key, PAGE_BYTES, PAGE_ROWS, invalid, limit, may_go_on};
 use crate::streaming::{Page, array};
 
 pub(crate) fn routes() -> Api<Reads> {
-    const TEXT: &str =
-        "Everything that waits for the caller, oldest first, in one answer. A message waits until it is acknowledged or its time is over.";
-    Api::new().route(get("/relay/pending", pending).says("relay.pending", "What waits for me", TEXT)).route(
-        get("/relay/pending/{user_id}", pending_of)
-            .says("relay.pendingOf", "What waits for me (by my id)", TEXT)
-            .path("user_id", "The caller; anybody else is refused."),
-    )
+    const TEXT: &str = "What waits for the caller, oldest first: all of it in one answer, or with `limit` so many and a `Link` to those behind them. A message waits until it is acknowledged, deleted, or its time \
+                        is over.";
+    let described = |route: Route<Reads>| {
+        route
+            .query("limit", json!({"type": "integer", "minimum": 1}), "At most so many, the oldest. More than 1,000 count as 1,000.")
+            .query(
+                "after",
+                json!({"type": "string", "format": "uuid"}),
+                "Only what came after this message, which waits for the caller or has waited.",
+            )
+            .answers_header("Link")
+    };
+    let own = get("/relay/pending", pending).says("relay.pending", "What waits for me", TEXT);
+    let by_id = get("/relay/pending/{user_id}", pending_of).says("relay.pendingOf", "What waits for me (by my id)", TEXT);
+    Api::new().route(described(own)).route(described(by_id).path("user_id", "The caller; anybody else is refused."))
 }
 
 /// A queue.
@@ -44,26 +53,106 @@ struct Waiting {
     messages: Vec<RelayMessage<'static>>,
 }
 
-async fn pending(caller: Caller, params: Params, fresh: Fresh<(Relay,)>) -> Result<Rendered<Waiting>, Problem> {
+/// What waits for the caller, oldest first. Without `limit` all of it; with it that many, and a link to the next ones.
+async fn pending(caller: Caller, params: Params, fresh: Fresh<(Relay, Conversations)>) -> Result<Rendered<Waiting>, Problem> {
     params.must_be(&caller)?;
-    Ok(Rendered::of(waiting(fresh.pool(), caller.user).await?))
+    Ok(Rendered::of(waiting(fresh.pools().0, "/relay/pending", caller.user, Asked::of(&params)?).await?))
 }
 
-async fn pending_of(caller: Caller, params: Params, Id(user): Id<UserId>, fresh: Fresh<(Relay,)>) -> Result<Rendered<Waiting>, Problem> {
+/// The same; the user must be the caller.
+async fn pending_of(
+    caller: Caller,
+    params: Params,
+    Id(user): Id<UserId>,
+    fresh: Fresh<(Relay, Conversations)>,
+) -> Result<Rendered<Waiting>, Problem> {
     params.must_be(&caller)?;
     caller.must_be(Some(user))?;
-    Ok(Rendered::of(waiting(fresh.pool(), user).await?))
+    Ok(Rendered::of(waiting(fresh.pools().0, &format!("/relay/pending/{user}"), user, Asked::of(&params)?).await?))
 }
 
-async fn waiting(pool: &PgPool, recipient: UserId) -> Result<Response, Problem> {
+/// How much of a queue is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Asked {
+    limit: Option<i64>,
+    after: Option<MessageId>,
+}
+
+impl Asked {
+    fn of(params: &Params) -> Result<Self, Problem> {
+        Ok(Self { limit: limit(params)?, after: params.parse("after", "must be a message's id")? })
+    }
+}
+
+async fn waiting(pool: &PgPool, path: &str, recipient: UserId, asked: Asked) -> Result<Response, Problem> {
     let now = clock::now().into_inner();
     let pool = pool.clone();
-    let queue = Queue { recipient, now, after: Key::FIRST, until: Key::LAST };
+    let after = match asked.after {
+        Some(message) => place_of(&pool, recipient, message).await?,
+        None => Key::FIRST,
+    };
+    let queue = Queue { recipient, now, after, until: Key::LAST, left: asked.limit.unwrap_or(i64::MAX) };
+    let last = match asked.limit {
+        Some(limit) => last_of(&pool, queue, limit).await?,
+        None => None,
+    };
     // The number is known when the last one is written; members of a JSON object have no order.
-    array(r#"{"success":true,"messages":"#, |count| format!(r#","count":{count}}}"#), queue, move |queue| page(pool.clone(), queue)).await
+    let messages =
+        array(r#"{"success":true,"messages":"#, |count| format!(r#","count":{count}}}"#), queue, move |queue| page(pool.clone(), queue));
+    let mut response = messages.await?;
+    if let (Some(limit), Some(after)) = (asked.limit, last) {
+        let link = format!("</api/v1{path}?limit={limit}&after={after}>; rel=\"next\"");
+        response.headers_mut().insert(header::LINK, HeaderValue::try_from(link).expect("ids and digits are visible ASCII"));
+    }
+    Ok(response)
 }
 
-/// What is still to be read of a queue: between two places, both excluded.
+/// Where a message stands that waits for somebody, or has waited: who goes on after it has acknowledged it meanwhile.
+async fn place_of(pool: &PgPool, recipient: UserId, message: MessageId) -> Result<Key, Problem> {
+    ask(pool, move |db| {
+        Box::pin(async move {
+            sqlx::query_as!(
+                Key,
+                r#"SELECT recorded_at AS "at!", position AS "position!" FROM relay.relay_pending WHERE message_id = $1 AND recipient_id = $2
+                   UNION ALL
+                   SELECT recorded_at, position FROM conversations.messages WHERE message_id = $1 AND recipient_id = $2
+                   UNION ALL
+                   SELECT recorded_at, position FROM conversations.messages_deleted WHERE message_id = $1
+                   LIMIT 1"#,
+                message.0,
+                recipient.0
+            )
+            .fetch_optional(db)
+            .await
+        })
+    })
+    .await?
+    .ok_or_else(|| invalid("after", "is no message that has waited for you"))
+}
+
+/// The message that a page of so many ends with, when there is more behind it.
+async fn last_of(pool: &PgPool, queue: Queue, limit: i64) -> Result<Option<Uuid>, Problem> {
+    let found = ask(pool, move |db| {
+        Box::pin(async move {
+            sqlx::query_scalar!(
+                "SELECT message_id FROM relay.relay_pending
+                  WHERE recipient_id = $1 AND (recorded_at, position) > ($2, $3) AND expires_at > $4
+                  ORDER BY recorded_at, position OFFSET $5 LIMIT 2",
+                queue.recipient.0,
+                queue.after.at,
+                queue.after.position,
+                queue.now,
+                limit - 1
+            )
+            .fetch_all(db)
+            .await
+        })
+    })
+    .await?;
+    Ok(found.first().copied().filter(|_| found.len() > 1))
+}
+
+/// What is still to be read of a queue: between two places, both excluded, and at most so many.
 #[derive(Debug, Clone, Copy)]
 struct Queue {
     recipient: UserId,
@@ -71,12 +160,15 @@ struct Queue {
     now: OffsetDateTime,
     after: Key,
     until: Key,
+    left: i64,
 }
 
 async fn page(pool: PgPool, mut queue: Queue) -> Result<Page<Queue>, Problem> {
-    let rows = ask(&pool, move |db| Box::pin(rows(db, queue))).await?;
+    let asked = queue.left.min(PAGE_ROWS);
+    let rows = ask(&pool, move |db| Box::pin(rows(db, queue, asked))).await?;
+    queue.left -= i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let mut next = None;
-    if let Some(last) = rows.last().filter(|last| may_go_on(rows.len(), PAGE_ROWS, last.bytes)) {
+    if let Some(last) = rows.last().filter(|last| queue.left > 0 && may_go_on(rows.len(), asked, last.bytes)) {
         if queue.until == Key::LAST {
             queue.until = end(&pool, queue.recipient).await?;
         }
@@ -174,7 +266,7 @@ impl Row {
     }
 }
 
-async fn rows(db: &mut PgConnection, queue: Queue) -> Result<Vec<Row>, sqlx::Error> {
+async fn rows(db: &mut PgConnection, queue: Queue, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"SELECT message_id AS "message_id!", recorded_at AS "recorded_at!", position AS "position!", sender_id AS "sender_id!",
@@ -194,7 +286,7 @@ async fn rows(db: &mut PgConnection, queue: Queue) -> Result<Vec<Row>, sqlx::Err
         queue.until.at,
         queue.until.position,
         queue.now,
-        PAGE_ROWS,
+        limit,
         PAGE_BYTES
     )
     .fetch_all(db)
@@ -203,9 +295,9 @@ async fn rows(db: &mut PgConnection, queue: Queue) -> Result<Vec<Row>, sqlx::Err
 
 #[cfg(test)]
 mod tests {
-    use super::waiting;
+    use super::{Asked, waiting};
     use crate::testing::{Tables, text};
-    use schemas::UserId;
+    use schemas::{MessageId, UserId};
     use serde_json::Value;
     use uuid::Uuid;
 
@@ -233,7 +325,9 @@ mod tests {
     async fn what_has_not_expired_comes_oldest_first_with_its_number() {
         for n in [0, 3, 10, 5_000] {
             let tables = queued(n).await;
-            let answer: Value = serde_json::from_str(&text(waiting(&tables.lone, BOB).await.expect("an answer")).await).expect("JSON");
+            let answer: Value =
+                serde_json::from_str(&text(waiting(&tables.lone, "/p", BOB, Asked::default()).await.expect("an answer")).await)
+                    .expect("JSON");
             let expected: Vec<String> = (1..=n).filter(|i| i % 4 != 0).map(|i| i.to_string()).collect();
             assert_eq!(answer["success"], true);
             assert_eq!(answer["count"], expected.len());
@@ -246,7 +340,8 @@ mod tests {
     #[tokio::test]
     async fn a_relay_message_has_every_field_of_the_contract_and_no_other() {
         let tables = queued(1).await;
-        let answer: Value = serde_json::from_str(&text(waiting(&tables.pool, BOB).await.expect("an answer")).await).expect("JSON");
+        let answer: Value =
+            serde_json::from_str(&text(waiting(&tables.pool, "/p", BOB, Asked::default()).await.expect("an answer")).await).expect("JSON");
         let mut fields: Vec<&str> = answer["messages"][0].as_object().expect("an object").keys().map(String::as_str).collect();
         fields.sort_unstable();
         let mut contract =
@@ -255,5 +350,47 @@ mod tests {
                 .collect::<Vec<_>>();
         contract.sort_unstable();
         assert_eq!(fields, contract);
+    }
+
+    #[tokio::test]
+    async fn pages_of_a_queue_meet_whether_or_not_what_came_before_was_acknowledged_meanwhile() {
+        let tables = queued(10).await;
+        tables.also("conversations", include_str!("../../projectors/src/conversations/schema.sql")).await;
+        sqlx::raw_sql(
+            "INSERT INTO conversations.messages (message_id, conversation_id, recorded_at, position, sender_id, recipient_id, encrypted_content,
+                                                 encrypted_session_key, crypto_version, encryption_algorithm, kdf_algorithm)
+             SELECT message_id, message_id, recorded_at, position, sender_id, recipient_id, 'c', 'k', 'v', 'e', 'h' FROM relay.relay_pending",
+        )
+        .execute(&tables.pool)
+        .await
+        .expect("rows");
+        for acknowledging in [false, true] {
+            let (mut after, mut seen) = (None, Vec::new());
+            for (expected, more) in [(3, true), (3, true), (2, false)] {
+                let response = waiting(&tables.pool, "/p", BOB, Asked { limit: Some(3), after }).await.expect("an answer");
+                let link = response.headers().get("link").map(|link| link.to_str().expect("ASCII").to_owned());
+                assert_eq!(link.is_some(), more);
+                let page: Value = serde_json::from_str(&text(response).await).expect("JSON");
+                assert_eq!(page["count"], expected);
+                for message in page["messages"].as_array().expect("an array") {
+                    seen.push(message["encrypted_content"].as_str().expect("text").to_owned());
+                    let id: MessageId = message["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+                    after = Some(id);
+                    if acknowledging {
+                        sqlx::query("DELETE FROM relay.relay_pending WHERE message_id = $1")
+                            .bind(id.0)
+                            .execute(&tables.pool)
+                            .await
+                            .expect("gone");
+                    }
+                }
+                if let Some(link) = link {
+                    assert_eq!(link, format!("</api/v1/p?limit=3&after={}>; rel=\"next\"", after.expect("the last one")));
+                }
+            }
+            assert_eq!(seen, ["1", "2", "3", "5", "6", "7", "9", "10"]);
+        }
+        let foreign = Asked { limit: None, after: Some(MessageId(Uuid::from_u128(9))) };
+        assert_eq!(waiting(&tables.pool, "/p", BOB, foreign).await.expect_err("refused").status.as_u16(), 422);
     }
 }

@@ -19,6 +19,12 @@ impl Tables {
         let lone = PgPoolOptions::new().max_connections(1).connect(&database.url).await.expect("it answers");
         Self { pool: database.pool, lone }
     }
+
+    /// Another read model's tables in the same database.
+    pub async fn also(&self, schema: &str, ddl: &str) {
+        let sql = format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {ddl}; RESET search_path");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.expect("the schema is sound");
+    }
 }
 
 pub async fn text(response: Response) -> String {

@@ -33,6 +33,8 @@ pub struct MessageObject<'a, S> {
     pub created_at: Timestamp,
     /// When its recipient had it.
     pub delivered_at: Option<Timestamp>,
+    /// When its recipient read it, as far as its reader may know.
+    pub read_at: Option<Timestamp>,
     /// The message that this one answers.
     pub reply_to: Option<MessageId>,
 }
@@ -50,13 +52,13 @@ impl<S: Serialize> Serialize for MessageObject<'_, S> {
         object.serialize_field("encryption_algorithm", self.encryption_algorithm)?;
         object.serialize_field("kdf_algorithm", self.kdf_algorithm)?;
         object.serialize_field("signatures", &self.signatures)?;
-        // Nothing marks a message read, edits it or attaches to it yet: what clients see of that is part of the object all the same.
-        object.serialize_field("is_read", &false)?;
+        object.serialize_field("is_read", &self.read_at.is_some())?;
         object.serialize_field("created_at", &self.created_at)?;
+        // Nothing edits a message or attaches to it yet: what clients see of that is part of the object all the same.
         object.serialize_field("has_media", &false)?;
         object.serialize_field("media_attachments", &[(); 0])?;
         object.serialize_field("delivered_at", &self.delivered_at)?;
-        object.serialize_field("read_at", &None::<Timestamp>)?;
+        object.serialize_field("read_at", &self.read_at)?;
         object.serialize_field("edited_at", &None::<Timestamp>)?;
         object.serialize_field("reply_to", &self.reply_to)?;
         object.end()
@@ -160,6 +162,7 @@ mod tests {
             signatures: None::<Value>,
             created_at: "2026-01-31T10:30:00Z".parse().expect("a time"),
             delivered_at: None,
+            read_at: None,
             reply_to: None,
         };
         let written = serde_json::to_value(object).expect("it serialises");
@@ -176,5 +179,28 @@ mod tests {
                 "kdf_algorithm": "h", "signatures": null, "is_read": false, "created_at": "2026-01-31T10:30:00.000000Z", "has_media": false,
                 "media_attachments": [], "delivered_at": null, "read_at": null, "edited_at": null, "reply_to": null})
         );
+    }
+
+    #[test]
+    fn what_was_read_says_so_and_when() {
+        let at = "2026-01-31T10:30:00Z".parse().expect("a time");
+        let object = MessageObject {
+            id: MessageId(Uuid::from_u128(1)),
+            sender_id: UserId(Uuid::from_u128(2)),
+            recipient_id: UserId(Uuid::from_u128(3)),
+            encrypted_content: "",
+            encrypted_session_key: "",
+            sender_encrypted_content: None,
+            crypto_version: "v1",
+            encryption_algorithm: "e",
+            kdf_algorithm: "h",
+            signatures: None::<Value>,
+            created_at: at,
+            delivered_at: None,
+            read_at: Some(at),
+            reply_to: None,
+        };
+        let object = serde_json::to_value(object).expect("it serialises");
+        assert_eq!((&object["is_read"], &object["read_at"]), (&json!(true), &json!("2026-01-31T10:30:00.000000Z")));
     }
 }

@@ -9,9 +9,12 @@ use crate::{ConversationId, DecodeError, Event, MessageId, Payload, ReceiptId, R
 
 events! {
     /// What happens to a direct message. Stream id = message id.
+    #[expect(clippy::large_enum_variant, reason = "short-lived, and sends are the common case")]
     MessageEvent of "message" in Topic::Messages => {
         /// It was accepted.
         Sent(MessageSent) = "message.sent" "1",
+        /// Its sender took it back: nothing follows. Whoever reads on drops its content.
+        Deleted(MessageDeleted) = "message.deleted" "1",
     }
 }
 
@@ -20,6 +23,10 @@ events! {
     ReceiptEvent of "receipt" in Topic::Messages => {
         /// Its recipient has it, and it no longer waits.
         Delivered(MessageDelivered) = "message.delivered" "1",
+        /// Its recipient has read it.
+        Read(MessageRead) = "message.read" "1",
+        /// Its recipient has read it and everything before it in the conversation.
+        ReadUpTo(MessageReadUpTo) = "message.read_up_to" "1",
     }
 }
 
@@ -116,6 +123,22 @@ pub struct MessageSent {
     pub expires_at: Option<Timestamp>,
 }
 
+impl MessageSent {
+    /// What is left of it once it has been deleted: who, to whom, when and how, without a word of what.
+    #[must_use]
+    pub fn redacted(self) -> Self {
+        Self {
+            encrypted_content: String::new(),
+            encrypted_session_key: String::new(),
+            sender_encrypted_content: None,
+            signatures: None,
+            media_ids: Vec::new(),
+            client_id: None,
+            ..self
+        }
+    }
+}
+
 impl Payload for MessageSent {
     fn partition_key(&self) -> String {
         self.conversation_id.to_string()
@@ -146,5 +169,77 @@ impl Payload for MessageDelivered {
     }
     fn names(&self) -> Vec<UserId> {
         vec![self.sender_id, self.user_id]
+    }
+}
+
+/// `message.read`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageRead {
+    /// Of message, user and kind.
+    pub receipt_id: ReceiptId,
+    /// The message.
+    pub message_id: MessageId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// Its author.
+    pub sender_id: UserId,
+    /// Who read it.
+    pub user_id: UserId,
+}
+
+impl Payload for MessageRead {
+    fn partition_key(&self) -> String {
+        self.conversation_id.to_string()
+    }
+    fn names(&self) -> Vec<UserId> {
+        vec![self.sender_id, self.user_id]
+    }
+}
+
+/// `message.read_up_to`: every message of the conversation to this user that stands at or below a position is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageReadUpTo {
+    /// Of message, user and kind.
+    pub receipt_id: ReceiptId,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// With whom.
+    pub peer_id: UserId,
+    /// Who read.
+    pub user_id: UserId,
+    /// The last one that was read; of either of the two.
+    pub message_id: MessageId,
+    /// Its position in the ledger.
+    pub up_to_position: i64,
+}
+
+impl Payload for MessageReadUpTo {
+    fn partition_key(&self) -> String {
+        self.conversation_id.to_string()
+    }
+    fn names(&self) -> Vec<UserId> {
+        vec![self.peer_id, self.user_id]
+    }
+}
+
+/// `message.deleted`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageDeleted {
+    /// The message.
+    pub message_id: MessageId,
+    /// Of sender and recipient.
+    pub conversation_id: ConversationId,
+    /// Who wrote it, and deleted it.
+    pub sender_id: UserId,
+    /// To whom.
+    pub recipient_id: UserId,
+}
+
+impl Payload for MessageDeleted {
+    fn partition_key(&self) -> String {
+        self.conversation_id.to_string()
+    }
+    fn names(&self) -> Vec<UserId> {
+        vec![self.sender_id, self.recipient_id]
     }
 }

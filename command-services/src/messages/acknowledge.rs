@@ -7,16 +7,15 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, delete, post};
 use platform::http::{Id, IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, ExecuteError};
-use platform::marks::ConsistencyToken;
+use platform::ledger::{Actor, Committed, Context};
 use schemars::JsonSchema;
-use schemas::messages::{MessageEvent, ReceiptEvent};
-use schemas::{Event, MessageId, UserId};
+use schemas::{MessageId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Messages;
-use super::receipt::{self, Receipt, ReceiptCommand, ReceiptRefused, SentMessage};
+use super::receipt::{Kind, ReceiptCommand};
+use super::receipts::{self, Found};
 
 pub(super) fn routes() -> Api<Messages> {
     const TEXT: &str = "Takes a message out of the caller's queue, for good, and tells its sender that it was delivered; it stays in history. Repeating it is fine, and so is \
@@ -36,39 +35,20 @@ pub(super) fn routes() -> Api<Messages> {
 
 /// Takes a message out of its recipient's queue, for good. Safe to repeat: there is one receipt per message and user, and a repeat finds it.
 ///
-/// `None`: the caller has no such message, be it that there is none or that it is somebody else's, and nothing was changed.
+/// Without events: the caller has no such message, be it that there is none or that it is somebody else's, and nothing was changed.
 ///
 /// # Errors
-/// [`CommitError`]
+/// [`platform::ledger::CommitError`], 503
 #[tracing::instrument(name = "command.message.acknowledge", skip_all, fields(aggregate.id = %message))]
-pub async fn acknowledge(messages: &Messages, context: Context, by: UserId, message: MessageId) -> Result<Option<Committed>, Problem> {
-    let mut unit = messages.ledger.unit(context.clone());
-    let Some(message) = sent(messages, message).await? else { return Ok(unit.answered().await?) };
-    let id = receipt::id_of(&message, by);
-    match unit.create::<Receipt>(id, ReceiptCommand::Deliver { message, by }, &()).await {
-        Ok(_) => {}
-        Err(ExecuteError::Refused(ReceiptRefused::NotTheRecipient)) => return Ok(unit.answered().await?),
-        Err(error) => return Err(CommitError::from(error).into()),
-    }
-    match unit.commit().await {
-        Err(CommitError::Ledger(conflict @ AppendError::Conflict { .. })) => {
-            let first = messages.ledger.first(ReceiptEvent::AGGREGATE, &id.to_string()).await?.ok_or(conflict)?;
-            Ok(Some(messages.ledger.unit(context).found(vec![first]).await))
-        }
-        committed => Ok(Some(committed?)),
-    }
-}
-
-/// The message as it was sent.
-async fn sent(messages: &Messages, message: MessageId) -> Result<Option<SentMessage>, Problem> {
-    let Some(first) = messages.ledger.first(MessageEvent::AGGREGATE, &message.to_string()).await? else { return Ok(None) };
-    match MessageEvent::decode(&first) {
-        Ok(MessageEvent::Sent(sent)) => Ok(Some(SentMessage::from(&sent))),
-        Err(error) => {
-            tracing::error!(%error, "a message that was sent cannot be read");
-            Err(Problem::internal())
+pub async fn acknowledge(messages: &Messages, context: Context, by: UserId, message: MessageId) -> Result<Committed, Problem> {
+    if let Some(Found { message, .. }) = receipts::find(messages, message).await? {
+        let command = ReceiptCommand { kind: Kind::Delivered, message, by };
+        if let Some(given) = receipts::give(messages, context.clone(), command).await? {
+            return Ok(given);
         }
     }
+    // That nothing was found is an answer like any other: under its key it stays the answer.
+    Ok(messages.ledger.unit(context).commit().await?)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -136,12 +116,8 @@ async fn carry_out(
 ) -> Result<Written<Json<Acknowledged>>, Problem> {
     let shutdown = messages.shutdown.clone();
     let committed = detached(&shutdown, async move { acknowledge(&messages, context, by, message_id).await }).await?;
-    let (status, token) = match committed {
-        Some(committed) => ("deleted", committed.token),
-        // Nothing was written: nothing to wait for.
-        None => ("not_found", ConsistencyToken::default()),
-    };
-    Ok(Written(token, Json(Acknowledged { success: true, message_id, status })))
+    let status = if committed.events.is_empty() { "not_found" } else { "deleted" };
+    Ok(Written(committed.token, Json(Acknowledged { success: true, message_id, status })))
 }
 
 #[cfg(test)]

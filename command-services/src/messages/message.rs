@@ -2,14 +2,24 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use schemas::messages::{MessageEvent, MessageSent, Via};
-use schemas::{Event, MessageId, Timestamp, UserId, conversation_id};
+use schemas::messages::{MessageDeleted, MessageEvent, MessageSent, Via};
+use schemas::{ConversationId, Event, MessageId, Timestamp, UserId, conversation_id};
 use serde::{Deserialize, Serialize};
 
-/// A direct message: so far, whether it was sent.
+/// A direct message: whether it was sent, between whom, and whether it has been deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    sent: bool,
+    sent: Option<Sent>,
+    deleted: bool,
+}
+
+/// Who wrote to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Sent {
+    message_id: MessageId,
+    conversation_id: ConversationId,
+    sender_id: UserId,
+    recipient_id: UserId,
 }
 
 /// What one can ask of a message.
@@ -17,6 +27,11 @@ pub struct Message {
 pub enum MessageCommand {
     /// Send it.
     Send(Box<Draft>),
+    /// Take it back.
+    Delete {
+        /// Who wants to.
+        by: UserId,
+    },
 }
 
 /// A message before it is sent.
@@ -50,6 +65,12 @@ pub enum MessageRefused {
     /// A message is sent once.
     #[error("this message was sent already")]
     SentAlready,
+    /// Nobody has sent it.
+    #[error("there is no such message")]
+    Unknown,
+    /// Only who wrote a message may take it back.
+    #[error("only its sender can delete a message")]
+    NotTheSender,
 }
 
 impl Aggregate for Message {
@@ -61,9 +82,20 @@ impl Aggregate for Message {
 
     async fn handle(&mut self, command: MessageCommand, (): &(), sink: &EventSink<Self>) -> Result<(), MessageRefused> {
         match command {
-            MessageCommand::Send(_) if self.sent => Err(MessageRefused::SentAlready),
+            MessageCommand::Send(_) if self.sent.is_some() => Err(MessageRefused::SentAlready),
             MessageCommand::Send(draft) => {
                 sink.write(MessageEvent::Sent(sent(*draft)), self).await;
+                Ok(())
+            }
+            MessageCommand::Delete { by } => {
+                let Sent { message_id, conversation_id, sender_id, recipient_id } = self.sent.ok_or(MessageRefused::Unknown)?;
+                if by != sender_id {
+                    return Err(MessageRefused::NotTheSender);
+                }
+                if !self.deleted {
+                    let deleted = MessageDeleted { message_id, conversation_id, sender_id, recipient_id };
+                    sink.write(MessageEvent::Deleted(deleted), self).await;
+                }
                 Ok(())
             }
         }
@@ -71,7 +103,10 @@ impl Aggregate for Message {
 
     fn apply(&mut self, event: MessageEvent) {
         match event {
-            MessageEvent::Sent(_) => self.sent = true,
+            MessageEvent::Sent(MessageSent { message_id, conversation_id, sender_id, recipient_id, .. }) => {
+                self.sent = Some(Sent { message_id, conversation_id, sender_id, recipient_id });
+            }
+            MessageEvent::Deleted(_) => self.deleted = true,
         }
     }
 }
@@ -103,7 +138,7 @@ fn sent(draft: Draft) -> MessageSent {
 pub(super) mod tests {
     use super::{Ciphertext, Draft, Message, MessageCommand, MessageRefused, sent};
     use cqrs_es::test::TestFramework;
-    use schemas::messages::{MessageEvent, Via};
+    use schemas::messages::{MessageDeleted, MessageEvent, Via};
     use schemas::{MessageId, UserId, conversation_id};
     use uuid::Uuid;
 
@@ -152,5 +187,42 @@ pub(super) mod tests {
             .given_no_previous_events()
             .when(MessageCommand::Send(Box::new(note.clone())))
             .then_expect_events(vec![MessageEvent::Sent(sent(note))]);
+    }
+
+    fn deleted() -> MessageEvent {
+        let sent = sent(draft());
+        let (message_id, conversation_id) = (sent.message_id, sent.conversation_id);
+        MessageEvent::Deleted(MessageDeleted { message_id, conversation_id, sender_id: sent.sender_id, recipient_id: sent.recipient_id })
+    }
+
+    #[test]
+    fn its_sender_takes_a_message_back_once() {
+        let delete = || MessageCommand::Delete { by: draft().sender_id };
+        TestFramework::<Message>::with(())
+            .given(vec![MessageEvent::Sent(sent(draft()))])
+            .when(delete())
+            .then_expect_events(vec![deleted()]);
+        TestFramework::<Message>::with(())
+            .given(vec![MessageEvent::Sent(sent(draft())), deleted()])
+            .when(delete())
+            .then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn nobody_else_takes_it_back_and_nobody_sends_it_again() {
+        for by in [draft().recipient_id, UserId(Uuid::from_u128(9))] {
+            TestFramework::<Message>::with(())
+                .given(vec![MessageEvent::Sent(sent(draft()))])
+                .when(MessageCommand::Delete { by })
+                .then_expect_error(MessageRefused::NotTheSender);
+        }
+        TestFramework::<Message>::with(())
+            .given_no_previous_events()
+            .when(MessageCommand::Delete { by: draft().sender_id })
+            .then_expect_error(MessageRefused::Unknown);
+        TestFramework::<Message>::with(())
+            .given(vec![MessageEvent::Sent(sent(draft())), deleted()])
+            .when(MessageCommand::Send(Box::new(draft())))
+            .then_expect_error(MessageRefused::SentAlready);
     }
 }

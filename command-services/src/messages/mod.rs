@@ -1,9 +1,13 @@
-//! Direct messages: sending one, and saying that it has arrived.
+//! Direct messages: sending one, saying that it has arrived or was read, taking it back.
 
 pub mod acknowledge;
+pub mod delete;
 mod message;
+mod online;
 mod people;
+pub mod read;
 mod receipt;
+mod receipts;
 pub mod send;
 
 use axum::extract::FromRef;
@@ -12,6 +16,7 @@ use platform::fresh::Freshness;
 use platform::http::api::Api;
 use platform::http::{IdempotencyKey, RequestContext};
 use platform::ledger::{Actor, CommandRecord, Context, Ledger};
+use platform::presence::Presence;
 use platform::shutdown::Shutdown;
 
 use people::People;
@@ -25,6 +30,8 @@ pub struct Messages {
     people: People,
     /// Whom to believe.
     tokens: Tokens,
+    /// Who is online.
+    presence: Presence,
     /// Who waits for commands that are under way.
     shutdown: Shutdown,
 }
@@ -32,8 +39,8 @@ pub struct Messages {
 impl Messages {
     /// On the messages ledger; `freshness` must hold the pool of `message_db`, where the copy of who exists stands.
     #[must_use]
-    pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, shutdown: Shutdown) -> Self {
-        Self { ledger, people: People::new(freshness), tokens, shutdown }
+    pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, presence: Presence, shutdown: Shutdown) -> Self {
+        Self { ledger, people: People::new(freshness), tokens, presence, shutdown }
     }
 }
 
@@ -45,7 +52,9 @@ impl FromRef<Messages> for Tokens {
 
 /// Every command of this service, below `/api/v1`.
 pub fn router(messages: Messages) -> Api {
-    Api::new().merge(send::routes()).merge(acknowledge::routes()).nest("/api/v1").with_state(messages)
+    let routes =
+        Api::new().merge(send::routes()).merge(acknowledge::routes()).merge(read::routes()).merge(delete::routes()).merge(online::routes());
+    routes.nest("/api/v1").with_state(messages)
 }
 
 /// Why and by whom a command runs; with a record of its answer when the client sent a key for it.

@@ -68,3 +68,26 @@ async fn an_id_that_is_none_is_422_and_a_key_belongs_to_one_message() {
     assert_eq!(ask(id).await.body, answer(id, "deleted"));
     assert_eq!(ask(Uuid::now_v7()).await.refused_with(), (422, "idempotency_mismatch"));
 }
+
+#[tokio::test]
+async fn a_key_is_used_up_whatever_was_found_under_it() {
+    let data = Data::new().await;
+    let service = Service::over(&data).await;
+    let (ann, bob, id, other) = (data.person().await, data.person().await, Uuid::now_v7(), Uuid::now_v7());
+    for id in [id, other] {
+        service.post(ann, "/relay/send", &letter_as(id, bob)).await;
+    }
+    let ask =
+        async |key: &str, id: Uuid| service.ask(bob, Method::POST, "/relay/acknowledge", Some(key), Some(&json!({"message_id": id}))).await;
+    acknowledge(&service, bob, id).await;
+    assert_eq!(ask("stood", id).await.body, answer(id, "deleted"));
+    assert_eq!(ask("stood", other).await.refused_with(), (422, "idempotency_mismatch"));
+    assert_eq!(ask("stood", id).await.body, answer(id, "deleted"));
+
+    let nothing = Uuid::now_v7();
+    assert_eq!(ask("nothing", nothing).await.body, answer(nothing, "not_found"));
+    assert_eq!(ask("nothing", other).await.refused_with(), (422, "idempotency_mismatch"));
+    service.post(ann, "/relay/send", &letter_as(nothing, bob)).await;
+    assert_eq!(ask("nothing", nothing).await.body, answer(nothing, "not_found"), "the first answer stands");
+    assert_eq!(data.count("message.delivered").await, 1);
+}

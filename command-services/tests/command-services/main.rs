@@ -3,5 +3,8 @@
 
 mod acknowledge;
 mod auth;
+mod delete;
+mod online;
+mod read;
 mod send;
 mod service;

@@ -166,3 +166,37 @@ async fn what_is_wrong_with_a_body_is_said_and_nothing_is_stored() {
     let largest = with("encrypted_content", json!("x".repeat(256 * 1024)));
     assert_eq!(service.post(ann, "/messages/send", &largest).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_key_is_used_up_also_when_the_message_was_known_by_its_id() {
+    let data = Data::new().await;
+    let service = Service::over(&data).await;
+    let (ann, bob) = (data.person().await, data.person().await);
+    let known = letter_as(Uuid::now_v7(), bob);
+    let first = service.post(ann, "/messages/send", &known).await;
+    let ask = async |key: &str, body: &Value| service.ask(ann, Method::POST, "/messages/send", Some(key), Some(body)).await;
+    assert_eq!(ask("k", &known).await, first);
+    assert_eq!(ask("k", &letter(bob)).await.refused_with(), (422, "idempotency_mismatch"));
+    assert_eq!(ask("k", &known).await, first);
+
+    // The same on the way to a refusal, in a process that does not remember that Bob existed.
+    data.forget(bob).await;
+    data.fall_behind().await;
+    let other = Service::over(&data).await;
+    let ask = async |body: &Value| other.ask(ann, Method::POST, "/messages/send", Some("l"), Some(body)).await;
+    assert_eq!(ask(&known).await, first);
+    assert_eq!(ask(&letter(bob)).await.refused_with(), (422, "idempotency_mismatch"));
+
+    // And a key that is taken already belongs to what took it.
+    let answers = join_all((0..8).map(|n| {
+        if n % 2 == 0 {
+            service.ask(ann, Method::POST, "/messages/send", Some("m"), Some(&known))
+        } else {
+            service.ask(ann, Method::POST, "/relay/send", Some("m"), Some(&known))
+        }
+    }))
+    .await;
+    let won = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(won, 4, "{answers:?}");
+    assert_eq!(data.count("message.sent").await, 1);
+}

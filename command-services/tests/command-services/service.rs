@@ -14,6 +14,7 @@ use platform::fresh::{Freshness, Reached};
 use platform::http::routes;
 use platform::ledger::{Ledger, LedgerConfig, lookup_options};
 use platform::marks::{Heads, Marks};
+use platform::presence::Presence;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
@@ -45,7 +46,13 @@ impl Data {
     pub async fn new() -> Self {
         let database = database().await;
         let schemas = [
-            ("messages_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
+            (
+                "messages_ledger",
+                concat!(
+                    include_str!("../../../migrations/ledger/0001_ledger.sql"),
+                    include_str!("../../../migrations/ledger/0002_remember_answer.sql")
+                ),
+            ),
             ("auth_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
             ("auth", include_str!("../../../migrations/auth/0001_signing_keys.sql")),
             ("keys", include_str!("../../../migrations/keys/0001_keys.sql")),
@@ -100,6 +107,9 @@ impl Data {
 pub struct Service {
     router: Router,
     tokens: Tokens,
+    ledger: Ledger,
+    /// Of everybody who asks; a new one for each request when there is none.
+    session: Option<SessionId>,
 }
 
 /// What a client sees.
@@ -142,15 +152,26 @@ impl Service {
         let freshness = Freshness {
             marks,
             heads: Heads::new(BTreeMap::from([(Topic::Auth, data.pool.clone())])),
-            reached: Reached::new(redis, BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
+            reached: Reached::new(redis.clone(), BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
             pools: Arc::new(BTreeMap::from([("messages", data.pool.clone())])),
         };
-        let router = routes(messages::router(Messages::new(ledger, freshness, tokens.clone(), shutdown)));
-        Self { router, tokens }
+        let router = routes(messages::router(Messages::new(ledger.clone(), freshness, tokens.clone(), Presence::new(redis), shutdown)));
+        Self { router, tokens, ledger, session: None }
+    }
+
+    /// What housekeeping does.
+    pub async fn blank_deleted(&self) -> u64 {
+        messages::delete::blank_deleted(&self.ledger).await.unwrap()
+    }
+
+    /// The same process, asked in one session.
+    pub fn in_session(&self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self.clone() }
     }
 
     pub async fn ask(&self, caller: UserId, method: Method, path: &str, key: Option<&str>, body: Option<&Value>) -> Answer {
-        let (token, _) = self.tokens.issue(caller, SessionId(Uuid::now_v7()), "user", Duration::from_secs(600)).unwrap();
+        let (token, _) =
+            self.tokens.issue(caller, self.session.unwrap_or(SessionId(Uuid::now_v7())), "user", Duration::from_secs(600)).unwrap();
         let mut request =
             Request::builder().method(method).uri(format!("/api/v1{path}")).header("authorization", format!("Bearer {token}"));
         if let Some(key) = key {

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::connection::lane;
 use super::{AppendError, CommandRecord, Ledger};
 
 /// How long a look-up may take.
@@ -68,6 +69,39 @@ impl Ledger {
         );
         let row = bounded(first.fetch_optional(self.pool())).await?;
         Ok(row.map(|row| self.recorded(row)))
+    }
+
+    /// The first event of a stream, and the type of its last, both by primary key.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn ends(&self, aggregate_type: &str, aggregate_id: &str) -> Result<Option<(Recorded, String)>, AppendError> {
+        let first = sqlx::query!(
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload: Json<Box<RawValue>>",
+                      metadata AS "metadata: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at,
+                      (SELECT event_type FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence DESC LIMIT 1) AS "last!"
+                 FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1"#,
+            aggregate_type,
+            aggregate_id,
+        );
+        let row = bounded(first.fetch_optional(self.pool())).await?;
+        Ok(row.map(|row| {
+            let first = Row {
+                position: row.position,
+                aggregate_type: row.aggregate_type,
+                aggregate_id: row.aggregate_id,
+                sequence: row.sequence,
+                event_type: row.event_type,
+                event_version: row.event_version,
+                payload: row.payload,
+                metadata: row.metadata,
+                partition_key: row.partition_key,
+                key_hash: row.key_hash,
+                event_id: row.event_id,
+                recorded_at: row.recorded_at,
+            };
+            (self.recorded(first), row.last)
+        }))
     }
 
     /// Events at these positions, in this order.
@@ -138,6 +172,22 @@ impl Ledger {
             record.key,
         );
         bounded(answered.fetch_optional(self.pool())).await
+    }
+
+    /// Leaves a record for a command that was answered with events that stand already. `false`: the key belongs to another request.
+    pub(super) async fn remember(&self, record: &CommandRecord, events: &[Recorded]) -> Result<bool, AppendError> {
+        let (ids, positions): (Vec<Uuid>, Vec<i64>) = events.iter().map(|event| (event.event_id, event.position)).unzip();
+        let stands = sqlx::query_scalar!(
+            r#"SELECT remember_answer($1, $2, $3, $4, $5, $6, $7) AS "digest!""#,
+            lane(self.topic()),
+            record.actor,
+            record.key,
+            record.digest.as_slice(),
+            i32::from(record.status),
+            &ids,
+            &positions,
+        );
+        Ok(bounded(stands.fetch_one(self.pool())).await? == record.digest)
     }
 
     fn recorded(&self, row: Row) -> Recorded {

@@ -136,7 +136,7 @@ impl Unit {
     }
 
     /// Appends; then leaves marks for the actor and for everybody the events name. When the idempotency record says that this command was carried out before, the first events come
-    /// back with `again` (422 `idempotency_mismatch` through [`CommitError::Mismatch`] when the digest differs). A unit without events still records that it was carried out.
+    /// back with `again` (422 `idempotency_mismatch` through [`CommitError::Mismatch`] when the digest differs). A unit without events still records that it was carried out, when the client sent a key for it.
     ///
     /// # Errors
     /// [`CommitError`]
@@ -175,11 +175,22 @@ impl Unit {
     /// Before a refusal, where the client mints the id: what does that id stand for already? Compares actor and [remembered](Unit::remember) digest.
     ///
     /// # Errors
-    /// [`CommitError::Ledger`]
+    /// [`CommitError::Mismatch`], [`CommitError::Ledger`]
     pub async fn minted<E: Event>(&self, id: impl Display + Send) -> Result<Minted, CommitError> {
         let Some(first) = self.ledger.first(E::AGGREGATE, &id.to_string()).await? else { return Ok(Minted::Free) };
         let same = self.digest.is_some() && first.metadata.digest == self.digest && first.metadata.actor == self.actor();
-        Ok(if same { Minted::Again(self.found(vec![first]).await) } else { Minted::Taken })
+        Ok(if same { Minted::Again(self.again(vec![first]).await?) } else { Minted::Taken })
+    }
+
+    /// Answers with events that another command has stored, as [`Unit::found`]; and leaves a record of it, so that the `Idempotency-Key` of this one is used up.
+    ///
+    /// # Errors
+    /// [`CommitError::Mismatch`], [`CommitError::Ledger`]
+    pub async fn again(&self, events: Vec<Recorded>) -> Result<Committed, CommitError> {
+        match &self.context.record {
+            Some(record) if !self.ledger.remember(record, &events).await? => Err(CommitError::Mismatch),
+            _ => Ok(self.found(events).await),
+        }
     }
 
     /// Turns stored events into an answer given again: marks and token as if they were fresh.
@@ -192,6 +203,9 @@ impl Unit {
         let mut attempt = 1;
         loop {
             let append = self.append();
+            if append.events.is_empty() && append.effects.is_empty() && append.record.is_none() {
+                return Ok(self.mark(Vec::new(), Vec::new(), false).await);
+            }
             let events = append.events.clone();
             match self.ledger.append(append).await {
                 Ok(stored) => {

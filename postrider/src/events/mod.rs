@@ -2,7 +2,7 @@
 
 mod aggregate;
 mod line;
-mod source;
+pub mod source;
 
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
 //! Rows of a folded batch: one statement per kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use platform::log::ProjectionTx;
-use schemas::{MessageId, Timestamp};
+use schemas::{ConversationId, MessageId, Timestamp, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Row;
+use super::fold::{Activity, Fold, Row, UpTo};
 
 /// Adds messages. One that stands already keeps what it has, except that a receipt is never forgotten.
 pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Result<(), sqlx::Error> {
@@ -19,8 +19,8 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
         (Vec::<&str>::with_capacity(n), Vec::<&str>::with_capacity(n), Vec::<Option<&str>>::with_capacity(n));
     let (mut versions, mut ciphers, mut kdfs) =
         (Vec::<&str>::with_capacity(n), Vec::<&str>::with_capacity(n), Vec::<&str>::with_capacity(n));
-    let (mut signatures, mut replies, mut delivered) =
-        (Vec::<Option<String>>::with_capacity(n), Vec::<Option<Uuid>>::with_capacity(n), Vec::<Option<OffsetDateTime>>::with_capacity(n));
+    let (mut signatures, mut replies) = (Vec::<Option<String>>::with_capacity(n), Vec::<Option<Uuid>>::with_capacity(n));
+    let (mut delivered, mut read) = (Vec::<Option<OffsetDateTime>>::with_capacity(n), Vec::<Option<OffsetDateTime>>::with_capacity(n));
     for row in rows {
         let sent = &row.sent;
         ids.push(sent.message_id.0);
@@ -38,17 +38,19 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
         signatures.push(sent.signatures.as_ref().map(ToString::to_string));
         replies.push(sent.reply_to.map(Uuid::from));
         delivered.push(row.delivered_at.map(OffsetDateTime::from));
+        read.push(row.read_at.map(OffsetDateTime::from));
     }
     sqlx::query!(
         r#"INSERT INTO messages AS stands
              (message_id, conversation_id, sender_id, recipient_id, recorded_at, position, encrypted_content, encrypted_session_key,
-              sender_encrypted_content, crypto_version, encryption_algorithm, kdf_algorithm, signatures, reply_to, delivered_at)
-           SELECT id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures::json, reply, delivered
+              sender_encrypted_content, crypto_version, encryption_algorithm, kdf_algorithm, signatures, reply_to, delivered_at, read_at)
+           SELECT id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures::json, reply, delivered, read
              FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
-                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[])
-               AS new(id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures, reply, delivered)
-           ON CONFLICT (message_id) DO UPDATE SET delivered_at = excluded.delivered_at
-             WHERE stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL"#,
+                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[], $16::timestamptz[])
+               AS new(id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures, reply, delivered, read)
+           ON CONFLICT (message_id) DO UPDATE
+             SET delivered_at = coalesce(stands.delivered_at, excluded.delivered_at), read_at = coalesce(stands.read_at, excluded.read_at)
+             WHERE (stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL) OR (stands.read_at IS NULL AND excluded.read_at IS NOT NULL)"#,
         &ids,
         &conversations,
         &senders,
@@ -64,6 +66,7 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
         &signatures as &[Option<String>],
         &replies as &[Option<Uuid>],
         &delivered as &[Option<OffsetDateTime>],
+        &read as &[Option<OffsetDateTime>],
     )
     .execute(&mut **tx)
     .await?;
@@ -79,6 +82,89 @@ pub(super) async fn mark_delivered(tx: &mut ProjectionTx<'_>, delivered: &HashMa
           WHERE message_id = receipt.id AND delivered_at IS NULL",
         &ids,
         &times,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Says when something was last said in each conversation.
+pub(super) async fn note_activity(tx: &mut ProjectionTx<'_>, activity: &BTreeMap<ConversationId, Activity>) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = activity.keys().map(|id| id.0).collect();
+    let (low, high): (Vec<Uuid>, Vec<Uuid>) = activity.values().map(|of| (of.low.0, of.high.0)).unzip();
+    let (times, positions): (Vec<OffsetDateTime>, Vec<i64>) =
+        activity.values().map(|of| (OffsetDateTime::from(of.last.0), of.last.1)).unzip();
+    sqlx::query!(
+        r#"INSERT INTO inbox AS stands (conversation_id, low_id, high_id, last_at, last_position)
+           SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[])
+           ON CONFLICT (conversation_id) DO UPDATE SET last_at = excluded.last_at, last_position = excluded.last_position
+             WHERE (stands.last_at, stands.last_position) < (excluded.last_at, excluded.last_position)"#,
+        &ids,
+        &low,
+        &high,
+        &times,
+        &positions,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Dates messages that were read with all before them.
+pub(super) async fn mark_read_up_to(
+    tx: &mut ProjectionTx<'_>,
+    read: &BTreeMap<(ConversationId, UserId), Vec<UpTo>>,
+) -> Result<(), sqlx::Error> {
+    let (mut conversations, mut readers, mut above, mut up_to, mut times) =
+        (Vec::<Uuid>::new(), Vec::<Uuid>::new(), Vec::<i64>::new(), Vec::<i64>::new(), Vec::<OffsetDateTime>::new());
+    for ((conversation, reader), ranges) in read {
+        for range in ranges {
+            conversations.push(conversation.0);
+            readers.push(reader.0);
+            above.push(range.above);
+            up_to.push(range.up_to);
+            times.push(range.at.into());
+        }
+    }
+    sqlx::query!(
+        "UPDATE messages SET read_at = said.at
+           FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS said(conversation, reader, above, up_to, at)
+          WHERE recipient_id = said.reader AND conversation_id = said.conversation AND position > said.above AND position <= said.up_to
+            AND read_at IS NULL",
+        &conversations,
+        &readers,
+        &above,
+        &up_to,
+        &times,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Dates messages that were read one by one, unless they were read before.
+pub(super) async fn mark_read(tx: &mut ProjectionTx<'_>, read: &HashMap<MessageId, Timestamp>) -> Result<(), sqlx::Error> {
+    let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) = read.iter().map(|(id, at)| (id.0, OffsetDateTime::from(*at))).unzip();
+    sqlx::query!(
+        "UPDATE messages SET read_at = receipt.at
+           FROM unnest($1::uuid[], $2::timestamptz[]) AS receipt(id, at)
+          WHERE message_id = receipt.id AND (read_at IS NULL OR read_at > receipt.at)",
+        &ids,
+        &times,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes messages away, but for the places where they stood.
+pub(super) async fn bury(tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
+    let deleted: Vec<Uuid> = fold.deleted.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "WITH gone AS (DELETE FROM messages WHERE message_id = ANY ($1) RETURNING message_id, conversation_id, recorded_at, position)
+         INSERT INTO messages_deleted (message_id, conversation_id, recorded_at, position) SELECT * FROM gone
+         ON CONFLICT (message_id) DO NOTHING",
+        &deleted,
     )
     .execute(&mut **tx)
     .await?;

@@ -68,9 +68,28 @@ pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<
     Ok(())
 }
 
-/// Takes acknowledged messages out of the queue; those that are not in it (expired and cleaned up, or acknowledged before) are no matter.
-pub(super) async fn remove_acknowledged(tx: &mut ProjectionTx<'_>, acknowledged: &HashSet<MessageId>) -> Result<(), sqlx::Error> {
-    let ids: Vec<Uuid> = acknowledged.iter().map(|id| id.0).collect();
+/// Takes messages out of the queue; those that are not in it (expired and cleaned up, or taken out before) are no matter.
+pub(super) async fn remove(tx: &mut ProjectionTx<'_>, gone: &HashSet<MessageId>) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = gone.iter().map(|id| id.0).collect();
     sqlx::query!("DELETE FROM relay_pending WHERE message_id = ANY($1::uuid[])", &ids).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Counts receipts that were not counted before.
+pub(super) async fn count_receipts(tx: &mut ProjectionTx<'_>, receipts: &[(i32, i64)]) -> Result<(), sqlx::Error> {
+    let (slots, positions): (Vec<i32>, Vec<i64>) = receipts.iter().copied().unzip();
+    sqlx::query!(
+        "INSERT INTO relay_receipts AS stands (slot, last_position, receipts)
+         SELECT new.slot, max(new.position), count(DISTINCT new.position)
+           FROM unnest($1::int[], $2::bigint[]) AS new(slot, position)
+           LEFT JOIN relay_receipts counted ON counted.slot = new.slot
+          WHERE new.position > coalesce(counted.last_position, 0)
+          GROUP BY new.slot
+         ON CONFLICT (slot) DO UPDATE SET last_position = excluded.last_position, receipts = stands.receipts + excluded.receipts",
+        &slots,
+        &positions,
+    )
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

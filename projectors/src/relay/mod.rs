@@ -1,6 +1,7 @@
 //! What has not been acknowledged yet: the truth of the offline queue.
 //!
-//! A row from `message.sent` (unless it has no `expires_at`: such a message never waits), gone with `message.delivered`.
+//! A row from `message.sent` (unless it has no `expires_at`: such a message never waits), gone with `message.delivered` or `message.deleted`. How many receipts
+//! there have been is counted beside it.
 //! Why an acknowledged message never comes back stands in `docs/decisions/0011-acknowledged-stays-acknowledged.md`.
 
 mod apply;
@@ -10,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
 use schemas::messages::{MessageEvent, MessageSent, MessagesEvent, ReceiptEvent};
 use schemas::read_models;
-use schemas::{MessageId, Timestamp};
+use schemas::{MessageId, Timestamp, partition};
 
 /// The projection behind `GET /relay/pending`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,12 +35,18 @@ pub struct Row {
 pub struct Fold {
     /// What begins to wait and still does at the end of the batch.
     pub waiting: HashMap<MessageId, Row>,
-    /// What was acknowledged in it, wherever it was sent.
-    pub acknowledged: HashSet<MessageId>,
+    /// What was acknowledged or deleted in it, wherever it was sent.
+    pub gone: HashSet<MessageId>,
+    /// Each receipt: its slot ([`SLOTS`]) and its position.
+    pub receipts: Vec<(i32, i64)>,
 }
 
+/// Receipts are counted per partition of the topic's first generation, which are whole partitions of any generation with a multiple of as many: within a slot
+/// positions only rise, so that the highest tells a repeat from news.
+pub const SLOTS: i32 = 12;
+
 impl Fold {
-    /// Folds events in their order; an acknowledgement wins over its message wherever it stands.
+    /// Folds events in their order; an acknowledgement or deletion wins over its message wherever it stands.
     ///
     /// # Errors
     /// [`ApplyError::Event`] for one that cannot be read.
@@ -48,19 +55,27 @@ impl Fold {
         for event in batch {
             match MessagesEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))? {
                 MessagesEvent::Message(MessageEvent::Sent(sent)) => fold.send(sent, event.position, event.recorded_at),
+                MessagesEvent::Message(MessageEvent::Deleted(deleted)) => fold.take_out(deleted.message_id),
                 MessagesEvent::Receipt(ReceiptEvent::Delivered(receipt)) => {
-                    fold.waiting.remove(&receipt.message_id);
-                    fold.acknowledged.insert(receipt.message_id);
+                    fold.take_out(receipt.message_id);
+                    fold.receipts.push((partition(event.key_hash, SLOTS), event.position));
                 }
+                // Having been read is no reason to wait no longer: the device that acknowledges may be another.
+                MessagesEvent::Receipt(ReceiptEvent::Read(_) | ReceiptEvent::ReadUpTo(_)) => {}
             }
         }
         Ok(fold)
     }
 
+    fn take_out(&mut self, message: MessageId) {
+        self.waiting.remove(&message);
+        self.gone.insert(message);
+    }
+
     fn send(&mut self, sent: MessageSent, position: i64, recorded_at: Timestamp) {
         // Compared with the message's own time, not with the clock, so that a rebuild gives the same rows.
         let Some(expires_at) = sent.expires_at.filter(|expires_at| *expires_at > recorded_at) else { return };
-        if !self.acknowledged.contains(&sent.message_id) {
+        if !self.gone.contains(&sent.message_id) {
             self.waiting.insert(sent.message_id, Row { sent, position, recorded_at, expires_at });
         }
     }
@@ -70,7 +85,7 @@ impl Projection for Relay {
     type Model = read_models::Relay;
     type Folded = Fold;
 
-    const BUILD: i32 = 1;
+    const BUILD: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
@@ -81,8 +96,11 @@ impl Projection for Relay {
         if !fold.waiting.is_empty() {
             apply::insert_waiting(tx, &fold.waiting).await?;
         }
-        if !fold.acknowledged.is_empty() {
-            apply::remove_acknowledged(tx, &fold.acknowledged).await?;
+        if !fold.gone.is_empty() {
+            apply::remove(tx, &fold.gone).await?;
+        }
+        if !fold.receipts.is_empty() {
+            apply::count_receipts(tx, &fold.receipts).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use schemas::messages::{MessageDelivered, MessageEvent, MessageSent, ReceiptEvent, Via};
+use schemas::messages::{MessageDeleted, MessageDelivered, MessageEvent, MessageRead, MessageReadUpTo, MessageSent, ReceiptEvent, Via};
 use schemas::{Event, MessageId, Metadata, Recorded, Timestamp, UserId, conversation_id, key_hash, receipt_id};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -24,6 +24,19 @@ pub enum Step {
     Deliver {
         which: prop::sample::Index,
     },
+    /// Reads one of the messages sent so far that still stand.
+    Read {
+        which: prop::sample::Index,
+    },
+    /// Reads up to one of them, as one of its two people.
+    ReadUpTo {
+        which: prop::sample::Index,
+        by_sender: bool,
+    },
+    /// Deletes one of them.
+    Delete {
+        which: prop::sample::Index,
+    },
 }
 
 /// A history and how it arrives: batches as ranges of its events; a later one may begin before an earlier one ended.
@@ -38,6 +51,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0u8..4, 0u8..4, prop_oneof![Just(None), Just(Some(0)), Just(Some(-5)), Just(Some(604_800))], any::<bool>())
             .prop_map(|(from, to, waits_for_s, signed)| Step::Send { from, to, waits_for_s, signed }),
         2 => any::<prop::sample::Index>().prop_map(|which| Step::Deliver { which }),
+        1 => any::<prop::sample::Index>().prop_map(|which| Step::Read { which }),
+        1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(which, by_sender)| Step::ReadUpTo { which, by_sender }),
+        1 => any::<prop::sample::Index>().prop_map(|which| Step::Delete { which }),
     ]
 }
 
@@ -105,8 +121,46 @@ pub fn delivered(message: MessageId, from: u8, to: u8, position: i64) -> Arc<Rec
     recorded(&event, receipt, position)
 }
 
+pub fn read(message: MessageId, from: u8, to: u8, position: i64) -> Arc<Recorded> {
+    let receipt = receipt_id(message, user(to), "read");
+    let event = ReceiptEvent::Read(MessageRead {
+        receipt_id: receipt,
+        message_id: message,
+        conversation_id: conversation_id(user(from), user(to)),
+        sender_id: user(from),
+        user_id: user(to),
+    });
+    recorded(&event, receipt, position)
+}
+
+/// As `by` of the two says it, of a message that stands at `up_to`.
+pub fn read_up_to(message: MessageId, by: u8, peer: u8, up_to: i64, position: i64) -> Arc<Recorded> {
+    let receipt = receipt_id(message, user(by), "read_up_to");
+    let event = ReceiptEvent::ReadUpTo(MessageReadUpTo {
+        receipt_id: receipt,
+        conversation_id: conversation_id(user(by), user(peer)),
+        peer_id: user(peer),
+        user_id: user(by),
+        message_id: message,
+        up_to_position: up_to,
+    });
+    recorded(&event, receipt, position)
+}
+
+pub fn deleted(message: MessageId, from: u8, to: u8, position: i64) -> Arc<Recorded> {
+    let event = MessageEvent::Deleted(MessageDeleted {
+        message_id: message,
+        conversation_id: conversation_id(user(from), user(to)),
+        sender_id: user(from),
+        recipient_id: user(to),
+    });
+    recorded(&event, message, position)
+}
+
 fn played(steps: &[Step]) -> Vec<Arc<Recorded>> {
     let mut open: Vec<(MessageId, u8, u8)> = Vec::new();
+    let mut standing: Vec<(MessageId, u8, u8, i64)> = Vec::new();
+    let mut given = std::collections::HashSet::new();
     let mut events = Vec::new();
     let mut position = 0;
     for step in steps {
@@ -115,13 +169,31 @@ fn played(steps: &[Step]) -> Vec<Arc<Recorded>> {
             Step::Send { from, to, waits_for_s, signed } => {
                 let message = MessageId(Uuid::now_v7());
                 open.push((message, *from, *to));
+                standing.push((message, *from, *to, position));
                 events.push(sent(message, *from, *to, position, *waits_for_s, *signed));
             }
             Step::Deliver { which } if !open.is_empty() => {
                 let (message, from, to) = open.swap_remove(which.index(open.len()));
                 events.push(delivered(message, from, to, position));
             }
-            Step::Deliver { .. } => {}
+            Step::Read { which } if !standing.is_empty() => {
+                let (message, from, to, _) = standing[which.index(standing.len())];
+                if given.insert((message, 9)) {
+                    events.push(read(message, from, to, position));
+                }
+            }
+            Step::ReadUpTo { which, by_sender } if !standing.is_empty() => {
+                let (message, from, to, up_to) = standing[which.index(standing.len())];
+                let (by, peer) = if *by_sender { (from, to) } else { (to, from) };
+                if given.insert((message, by)) {
+                    events.push(read_up_to(message, by, peer, up_to, position));
+                }
+            }
+            Step::Delete { which } if !standing.is_empty() => {
+                let (message, from, to, _) = standing.swap_remove(which.index(standing.len()));
+                events.push(deleted(message, from, to, position));
+            }
+            _ => {}
         }
     }
     events

@@ -14,6 +14,18 @@ async fn waiting(tables: &Tables) -> BTreeSet<MessageId> {
     ids.into_iter().map(MessageId).collect()
 }
 
+/// How many receipts are counted.
+async fn receipts(tables: &Tables) -> i64 {
+    sqlx::query_scalar("SELECT coalesce(sum(receipts), 0)::bigint FROM relay.relay_receipts")
+        .fetch_one(&tables.pool)
+        .await
+        .expect("a number")
+}
+
+fn acknowledged(events: &[Arc<Recorded>]) -> i64 {
+    i64::try_from(events.iter().filter(|event| event.event_type == "message.delivered").count()).expect("few")
+}
+
 /// Who must wait, told event by event.
 fn expected(events: &[Arc<Recorded>]) -> BTreeSet<MessageId> {
     let mut waiting = BTreeSet::new();
@@ -22,10 +34,13 @@ fn expected(events: &[Arc<Recorded>]) -> BTreeSet<MessageId> {
             MessagesEvent::Message(MessageEvent::Sent(m)) if m.expires_at.is_some_and(|end| end > event.recorded_at) => {
                 waiting.insert(m.message_id);
             }
-            MessagesEvent::Message(_) => {}
+            MessagesEvent::Message(MessageEvent::Deleted(d)) => {
+                waiting.remove(&d.message_id);
+            }
             MessagesEvent::Receipt(ReceiptEvent::Delivered(r)) => {
                 waiting.remove(&r.message_id);
             }
+            MessagesEvent::Message(_) | MessagesEvent::Receipt(_) => {}
         }
     }
     waiting
@@ -40,6 +55,7 @@ async fn any_batching_with_any_repeats_leaves_exactly_what_was_not_acknowledged(
             tables.apply(&Relay, &delivery.events[batch.clone()]).await;
         }
         assert_eq!(waiting(&tables).await, expected(&delivery.events), "{:?}", delivery.batches);
+        assert_eq!(receipts(&tables).await, acknowledged(&delivery.events), "{:?}", delivery.batches);
     }
 }
 

@@ -11,6 +11,7 @@ mod fresh;
 mod idempotency;
 mod paging;
 mod readme;
+mod receipts;
 mod refusals;
 mod secrets;
 mod sessions;

@@ -18,12 +18,22 @@ pub(crate) fn routes() -> Vec<(Method, &'static str, bool)> {
         (Method::GET, "/api/v1/users/{other}", false),
         (Method::POST, "/api/v1/messages/send", false),
         (Method::GET, "/api/v1/messages/conversation/{other}", false),
+        (Method::PUT, "/api/v1/messages/conversation/{other}/read", false),
+        (Method::GET, "/api/v1/messages/conversations", false),
+        (Method::PUT, "/api/v1/messages/{message}/read", false),
+        (Method::DELETE, "/api/v1/messages/{message}", false),
+        (Method::GET, "/api/v1/groups", false),
+        (Method::GET, "/api/v1/groups/", false),
+        (Method::GET, "/api/v1/relay/stats", false),
+        (Method::POST, "/api/v1/relay/cleanup", false),
         (Method::POST, "/api/v1/relay/send", false),
         (Method::POST, "/api/v1/relay/queue", false),
         (Method::GET, "/api/v1/relay/pending", false),
         (Method::GET, "/api/v1/relay/pending/{me}", false),
         (Method::POST, "/api/v1/relay/acknowledge", false),
         (Method::DELETE, "/api/v1/relay/{message}", false),
+        (Method::POST, "/api/v1/relay/user/{me}/online", false),
+        (Method::POST, "/api/v1/relay/user/{me}/offline", false),
     ]
 }
 

@@ -113,8 +113,9 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
     let SendMessage { draft, digest, minted_by_client } = send;
     let (id, sender, recipient) = (draft.message_id, draft.sender_id, draft.recipient_id);
     let mut unit = messages.ledger.unit(context);
-    // `queued` until there are sockets that could have it at once.
-    unit.remember(Some(digest), Some("queued".into()));
+    // Only the relay's answer says so, and a repeat of it gets what was true the first time.
+    let there = draft.via == Via::Relay && messages.presence.is_online(recipient).await;
+    unit.remember(Some(digest), Some(if there { "delivered" } else { "queued" }.into()));
 
     if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
         if let Some(first) = unit.answered().await? {
@@ -181,6 +182,7 @@ async fn http_send(asked: Asked, body: Valid<SendBody>) -> Result<Written<Render
         signatures: sent.signatures.as_ref(),
         created_at: event.recorded_at,
         delivered_at: None,
+        read_at: None,
         reply_to: sent.reply_to,
     };
     Ok(Written(committed.token, Rendered::json(&object)))
@@ -220,6 +222,7 @@ fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> 
     let event = committed.events.first().ok_or_else(Problem::internal)?;
     match MessageEvent::decode(event) {
         Ok(MessageEvent::Sent(sent)) => Ok((event, sent)),
+        Ok(MessageEvent::Deleted(_)) => Err(Problem::internal()),
         Err(error) => {
             tracing::error!(%error, "a message that was sent cannot be read");
             Err(Problem::internal())
@@ -230,7 +233,7 @@ fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> 
 impl From<ExecuteError<MessageRefused>> for SendError {
     fn from(error: ExecuteError<MessageRefused>) -> Self {
         match error {
-            ExecuteError::Refused(MessageRefused::SentAlready) => Self::Refused(SendRefused::IdTaken),
+            ExecuteError::Refused(_) => Self::Refused(SendRefused::IdTaken),
             other => Self::Ledger(other.into()),
         }
     }

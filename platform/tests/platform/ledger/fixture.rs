@@ -29,6 +29,7 @@ impl LedgerDatabase {
         let migration = concat!(
             "CREATE SCHEMA messages_ledger; SET search_path = messages_ledger;",
             include_str!("../../../../migrations/ledger/0001_ledger.sql"),
+            include_str!("../../../../migrations/ledger/0002_remember_answer.sql"),
             "; RESET search_path;"
         );
         database.pool.execute(migration).await.unwrap();

@@ -16,21 +16,21 @@ use testkit::system::{System, binary};
 use testkit::wait_until;
 
 /// How a command ended, and what it said.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Said {
     /// Succeeded, and said this.
-    fn well(self) -> String {
+    pub fn well(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out
     }
 
     /// Refused in a sentence that holds all of these.
-    fn refused(&self, parts: &[&str]) {
+    pub fn refused(&self, parts: &[&str]) {
         assert_ne!(self.code, Some(0), "{}{}", self.out, self.err);
         assert!(!self.err.contains("panic"), "{}", self.err);
         for part in parts {
@@ -77,7 +77,7 @@ async fn ended(child: &mut Child) -> Option<i32> {
 }
 
 /// A command beside a system, on its data directory and with its settings.
-async fn beside(system: &System, args: &[&str]) -> Said {
+pub async fn beside(system: &System, args: &[&str]) -> Said {
     let data = system.directory.join("data");
     let mut all = vec!["--data-dir", data.to_str().expect("UTF-8")];
     all.extend(args);
