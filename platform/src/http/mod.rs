@@ -1,12 +1,13 @@
 //! The edge: what every route has in common.
 //!
-//! * [`routes`] what is wrapped around a router · [`serve`] sockets and their end · [`detached`] commands that outlive their client
+//! * [`routes`] what is wrapped around a router, and [`cors`] around that · [`serve`] sockets and their end · [`detached`] commands that outlive their client
 //! * [`Valid`], [`Id`], [`IdempotencyKey`], [`RequestContext`] what arrives · [`Problem`], [`Written`] what is answered
 //! * [`health`] whether the process is well
 
 mod body;
 mod connection;
 mod context;
+mod cors;
 mod edge;
 pub mod health;
 mod idempotency;
@@ -18,6 +19,7 @@ mod written;
 
 pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
 pub use context::{RequestContext, request_context};
+pub use cors::{AllowedOrigins, cors};
 pub use edge::routes;
 pub use idempotency::IdempotencyKey;
 pub use params::Params;

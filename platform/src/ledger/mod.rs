@@ -26,6 +26,7 @@ pub use committed::{CommitError, Committed, ExecuteError};
 pub use connection::lookup_options;
 pub use feed::{Feed, LedgerMeta, Look, Page};
 pub use handle::{Ledger, LedgerConfig};
+pub use lookups::Secret;
 pub use publisher::Publisher;
 pub use unit::{Actor, Context, Minted, Unit};
 pub use writer::Writer;
