@@ -1,20 +1,31 @@
 //! Accounts and sessions: who somebody is, and for how long we believe it.
 //!
-//! * commands: `register` · `login` · `logout` · answers from what auth itself knows: `me` · `verify_token` · `jwks`
-//! * aggregates: [`account`] · [`session`] · [`Hasher`] passwords, off the async threads
+//! * commands: `register` · `login` · `refresh` · `logout` · `sessions` · `password` · `public_key` · `username`; of an operator, [`admin`]
+//! * answers from what auth itself knows: `me` · `sessions` · `verify_token` · `jwks`
+//! * aggregates: [`account`] · [`session`] · beside their events: `kept` · how sessions end: `ending`
+//! * [`Hasher`] passwords, off the async threads · [`Lockout`] wrong ones, counted
 //! * [`revocations_keeper`] what the ledger knows of revoked sessions, put back into Redis
 
 pub mod account;
+pub mod admin;
+mod ending;
 mod hasher;
 mod identity;
 mod jwks;
 mod keeper;
+mod kept;
+mod lockout;
 mod login;
 mod logout;
 mod me;
 mod opening;
+mod password;
+mod public_key;
+mod refresh;
 mod register;
 pub mod session;
+mod sessions;
+mod username;
 mod verify_token;
 mod view;
 
@@ -22,13 +33,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use platform::auth::{Revocations, Tokens};
 use platform::ledger::Ledger;
 use platform::shutdown::Shutdown;
 
 pub use hasher::{Busy, Hasher};
 pub use keeper::revocations_keeper;
+pub use lockout::Lockout;
 
 /// How long what a sign-in hands out is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +70,8 @@ pub struct Auth {
     pub revocations: Revocations,
     /// Passwords.
     pub hasher: Hasher,
+    /// Wrong ones.
+    pub lockout: Lockout,
     /// Of tokens.
     pub lifetimes: Lifetimes,
     /// Commands outlive their clients; the end waits for them.
@@ -76,7 +90,13 @@ pub fn router(auth: Auth) -> Router {
         .route("/api/v1/auth/register", post(register::http_register))
         .route("/api/v1/auth/login", post(login::http_login))
         .route("/api/v1/auth/logout", post(logout::http_logout))
+        .route("/api/v1/auth/refresh", post(refresh::http_refresh))
         .route("/api/v1/auth/me", get(me::http_me))
+        .route("/api/v1/auth/sessions", get(sessions::http_list).delete(sessions::http_revoke_others))
+        .route("/api/v1/auth/sessions/{id}", delete(sessions::http_revoke))
+        .route("/api/v1/auth/public-key", put(public_key::http_public_key))
+        .route("/api/v1/auth/username", put(username::http_username))
+        .route("/api/v1/auth/password/change", post(password::http_change))
         .route("/api/v1/auth/verify-token", post(verify_token::http_verify_token))
         .route("/.well-known/jwks.json", get(jwks::http_jwks))
         .with_state(auth)
