@@ -1,5 +1,6 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
+mod admin;
 mod bench;
 mod events;
 mod migrate;
@@ -56,6 +57,11 @@ enum Command {
     /// An event that cannot be applied parks its partition key: the later events of that key wait behind it, everything else goes on.
     #[command(subcommand)]
     Parked(parked::Action),
+    /// Make somebody an admin, or give them another password
+    ///
+    /// Works beside a running `up` or without one. What is done stands in the ledger, by `system`.
+    #[command(subcommand)]
+    Admin(admin::Action),
     /// Plan, make or check the topics of a Kafka cluster (KAFKA_BROKERS)
     #[command(subcommand)]
     Topics(topics::Action),
@@ -74,6 +80,7 @@ fn main() -> ExitCode {
         Command::Migrate => run(migrate::migrate(settings)),
         Command::Events(options) => run(events::events(settings, options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
+        Command::Admin(action) => run(admin::admin(settings, action)),
         Command::Topics(action) => run(topics::topics(settings, action)),
         Command::Bench(bench) => run(bench::run(bench, settings)),
         Command::Config(options) => finish(show::show(&settings, &options)),
