@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use platform::auth::Revocations;
+use platform::crash::crash_point;
 use platform::http::Problem;
 use platform::ledger::{Effect, ExecuteError, Ledger, Unit};
 use schemas::auth::RevocationReason;
@@ -61,6 +62,7 @@ pub(super) async fn end_others(
 /// # Errors
 /// 503 `revocation_pending` when Redis did not take it: they have ended for good, but another process may not know before Redis is back.
 pub(super) async fn announce(revocations: &Revocations, ended: &[Ended]) -> Result<(), Problem> {
+    crash_point("auth.before_announcement");
     let told = join_all(ended.iter().map(|(session, tokens_end)| revocations.announce(*session, *tokens_end))).await;
     told.into_iter().collect::<Result<(), _>>().map_err(|_| {
         Problem::unavailable("revocation_pending", "This has been done here; please repeat it, so that every other place learns of it")
