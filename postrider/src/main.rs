@@ -1,5 +1,6 @@
 //! Postrider: an event-sourced messaging backend. This is the one binary; it parses, starts, and stops.
 
+mod admin;
 mod api;
 mod backup;
 mod bench;
@@ -63,6 +64,11 @@ enum Command {
     /// Compare what read models show with what the log says
     #[command(subcommand)]
     Verify(verify::What),
+    /// Make somebody an admin, or give them another password
+    ///
+    /// Works beside a running `up` or without one. What is done stands in the ledger, by `system`.
+    #[command(subcommand)]
+    Admin(admin::Action),
     /// Plan, make or check the topics of a Kafka cluster (KAFKA_BROKERS)
     #[command(subcommand)]
     Topics(topics::Action),
@@ -95,6 +101,7 @@ fn main() -> ExitCode {
         Command::Events(options) => run(events::events(settings, options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
         Command::Verify(what) => run(verify::verify(settings, what)),
+        Command::Admin(action) => run(admin::admin(settings, action)),
         Command::Topics(action) => run(topics::topics(settings, action)),
         Command::Backup(options) => run(backup::back_up(settings, options)),
         Command::Restore(options) => run(backup::restore(settings, options)),

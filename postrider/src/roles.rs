@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_services::auth::{self, Hasher, Lifetimes};
+use command_services::auth::{self, Hasher, Lifetimes, Lockout};
 use command_services::messages;
-use platform::auth::{Revocations, SigningKeys, Tokens};
+use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
-use platform::http::{self, api::Api, health::Readiness};
+use platform::http::{self, AllowedOrigins, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
 use platform::log::kafka::{KafkaConfig, KafkaSource};
 use platform::log::topics::{Finding, Topics};
@@ -65,6 +65,8 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     let below = Shutdown::new();
     let roles = Roles::open(&ground, &below, &readiness).await?;
     let router = http::routes(api::described(roles.router().merge(http::health::router("postrider", readiness.clone()))));
+    let origins = ground.config.server.origins();
+    let router = http::cors(router, AllowedOrigins::new(origins.iter().map(String::as_str)));
     let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
@@ -117,6 +119,7 @@ impl Roles {
         let signing = SigningKeys::open(&keys, &pools.auth, config.auth.access_token).await?;
         let revocations = Revocations::follow(redis.clone(), config.auth.revocation_grace, shutdown.clone());
         let tokens = Tokens::new(signing, revocations.clone(), &config.auth.issuer, &config.auth.audience);
+        tokens.note_uses(SessionUses::new(redis.clone(), config.auth.refresh_token));
         let ledger = async |topic: Topic, service: Service, pool: &PgPool| {
             let config = LedgerConfig {
                 url: ground.databases.url(service).expose().to_owned(),
@@ -137,6 +140,7 @@ impl Roles {
             tokens: tokens.clone(),
             revocations: revocations.clone(),
             hasher: Hasher::new(cores.saturating_sub(1).max(1), config.auth.hasher_queue, Duration::from_secs(10)),
+            lockout: Lockout::new(redis.clone()),
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: ground.shutdown.clone(),
         };

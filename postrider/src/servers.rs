@@ -132,6 +132,11 @@ impl PostgresBeside {
         Ok(running.and_then(|running| running.postgres()).map(|url| Self { url: Some(url), private: None }))
     }
 
+    /// Whether it was started for us, so that no process runs on the data directory.
+    pub fn is_ours_alone(&self) -> bool {
+        self.private.is_some()
+    }
+
     /// The databases that an `up` or a `migrate` has made there; `None`: none yet.
     pub async fn found(&self, config: &Config) -> Result<Option<Databases>, StartError> {
         Databases::find(&config.postgres, self.url.as_ref().unwrap_or(&config.postgres.url)).await

@@ -11,6 +11,16 @@ events! {
     AccountEvent of "account" in Topic::Auth => {
         /// Somebody registered.
         Registered(AccountRegistered) = "account.registered" "1",
+        /// It is called otherwise.
+        UsernameChanged(AccountUsernameChanged) = "account.username_changed" "1",
+        /// A device brought a key, which is the active one from now on.
+        PublicKeyAdded(AccountPublicKeyAdded) = "account.public_key_added" "1",
+        /// Another password, or the same one under another hash.
+        PasswordChanged(AccountPasswordChanged) = "account.password_changed" "1",
+        /// It may do more, or less.
+        RoleChanged(AccountRoleChanged) = "account.role_changed" "1",
+        /// Too many wrong passwords in a row.
+        Locked(AccountLocked) = "account.locked" "1",
     }
 }
 
@@ -19,6 +29,8 @@ events! {
     SessionEvent of "session" in Topic::Auth => {
         /// A login or registration opened it.
         Started(SessionStarted) = "session.started" "1",
+        /// Its refresh token was exchanged for another.
+        Refreshed(SessionRefreshed) = "session.refreshed" "1",
         /// It ended; its tokens are dead.
         Revoked(SessionRevoked) = "session.revoked" "1",
     }
@@ -137,6 +149,91 @@ impl Payload for AccountRegistered {
     }
 }
 
+/// What a payload without personal data says about its account.
+macro_rules! of_account {
+    ($($payload:ident),+ $(,)?) => {$(
+        impl Payload for $payload {
+            fn partition_key(&self) -> String {
+                self.user_id.to_string()
+            }
+            fn names(&self) -> Vec<UserId> {
+                vec![self.user_id]
+            }
+        }
+    )+};
+}
+
+of_account!(AccountPublicKeyAdded, AccountPasswordChanged, AccountRoleChanged, AccountLocked, SessionRefreshed, SessionRevoked);
+
+/// `account.username_changed`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountUsernameChanged {
+    /// Whose account.
+    pub user_id: UserId,
+    /// As typed, trimmed.
+    pub username: Personal,
+}
+
+impl Payload for AccountUsernameChanged {
+    fn partition_key(&self) -> String {
+        self.user_id.to_string()
+    }
+    fn names(&self) -> Vec<UserId> {
+        vec![self.user_id]
+    }
+    fn personal(&mut self, visit: &mut dyn FnMut(&'static str, &mut Personal)) {
+        visit("username", &mut self.username);
+    }
+}
+
+/// `account.public_key_added`: earlier keys become inactive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountPublicKeyAdded {
+    /// Whose account.
+    pub user_id: UserId,
+    /// The active key from now on; it may have been active before.
+    pub key: PublicKey,
+}
+
+/// Why there is another password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordReason {
+    /// Its user chose another.
+    Changed,
+    /// It was set anew, by an operator or after it was forgotten.
+    Reset,
+    /// The same password under a hash of today.
+    Rehashed,
+}
+
+/// `account.password_changed`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountPasswordChanged {
+    /// Whose account.
+    pub user_id: UserId,
+    /// Why.
+    pub reason: PasswordReason,
+}
+
+/// `account.role_changed`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountRoleChanged {
+    /// Whose account.
+    pub user_id: UserId,
+    /// What it may do from now on; tokens that exist say the old one until they end.
+    pub role: Role,
+}
+
+/// `account.locked`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountLocked {
+    /// Whose account.
+    pub user_id: UserId,
+    /// When it unlocks by itself.
+    pub until: Timestamp,
+}
+
 /// `session.started`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStarted {
@@ -171,6 +268,17 @@ impl Payload for SessionStarted {
     }
 }
 
+/// `session.refreshed`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRefreshed {
+    /// The session.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// When it ends by itself, unless it is refreshed again.
+    pub expires_at: Timestamp,
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -198,13 +306,4 @@ pub struct SessionRevoked {
     pub user_id: UserId,
     /// Why.
     pub reason: RevocationReason,
-}
-
-impl Payload for SessionRevoked {
-    fn partition_key(&self) -> String {
-        self.user_id.to_string()
-    }
-    fn names(&self) -> Vec<UserId> {
-        vec![self.user_id]
-    }
 }

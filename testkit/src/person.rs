@@ -130,6 +130,23 @@ impl Person {
         Self { token: answer.json()["access_token"].as_str().expect("access_token").to_owned(), ..self.clone() }
     }
 
+    /// Signs in again, from what calls itself something of its own; the whole answer.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub async fn sign_in_from(&self, device: &str) -> Value {
+        let request = self.client.post(format!("{}/api/v1/auth/login", self.base)).header("user-agent", device);
+        let answer = Answer::to(request.json(&json!({"email": self.email, "password": self.password}))).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// The same person with another access token.
+    #[must_use]
+    pub fn with_token(&self, answer: &Value) -> Self {
+        Self { token: answer["access_token"].as_str().expect("access_token").to_owned(), ..self.clone() }
+    }
+
     /// A GET that must succeed.
     ///
     /// # Panics

@@ -15,6 +15,11 @@ use tokio::sync::oneshot;
 /// What is verified when there is no such account: as expensive as a real one, and nobody's.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5cyBzYWx0Li4$bm9ib2R5J3MgaGFzaDogbm8gcGFzc3dvcmQgbWF0Y2g";
 
+/// How every hash of today begins: whatever begins otherwise is replaced at its next sign-in.
+const TODAYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+/// What the monolith stored (bcrypt; the letters tell apart implementations that have had faults, and mean the same since).
+const BCRYPT: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
+
 /// Hashes and verifies passwords with Argon2id (19 MiB, two passes: RFC 9106's family with OWASP's parameters). Clones share its threads, which end with the last one.
 #[derive(Clone, Debug)]
 pub struct Hasher {
@@ -97,7 +102,7 @@ impl Hasher {
         self.answer(answered).await
     }
 
-    /// Whether it is the password of this hash. Without a hash it never is, and that takes as long to find out.
+    /// Whether it is the password of this hash: Argon2id, or bcrypt as the monolith made it, of which only the first 72 bytes count. Without a hash it never is, and that takes as long to find out.
     ///
     /// # Errors
     /// [`Busy`]
@@ -160,7 +165,16 @@ fn hash(password: &str) -> Result<String, Busy> {
     Ok(hash.to_string())
 }
 
+/// Whether a hash should be replaced by one of today.
+pub(super) fn is_outdated(hash: &str) -> bool {
+    !hash.starts_with(TODAYS)
+}
+
 fn verify(password: &str, phc: &str) -> Result<bool, Busy> {
+    if BCRYPT.iter().any(|start| phc.starts_with(start)) {
+        // Cuts off behind the 72nd byte, as the one that made them did.
+        return bcrypt::verify(password, phc).map_err(|_| Busy::Broken);
+    }
     // What has no hash in it would count as a wrong password: it is damage.
     let hash = PasswordHash::new(phc).ok().filter(|hash| hash.salt.is_some() && hash.hash.is_some()).ok_or(Busy::Broken)?;
     match Argon2::default().verify_password(password.as_bytes(), &hash) {
@@ -177,7 +191,7 @@ mod tests {
     use argon2::password_hash::phc::PasswordHash;
     use futures::future::join_all;
 
-    use super::{Busy, Hasher, NOBODYS, hash};
+    use super::{Busy, Hasher, NOBODYS, hash, is_outdated, verify};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -230,5 +244,32 @@ mod tests {
         let begun = std::time::Instant::now();
         assert!(hasher.hash("password".into()).await.is_ok());
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_hash_of_the_monolith_is_understood_and_outdated() {
+        // Made by another implementation (libxcrypt); the last is one of its published test vectors.
+        for (password, hash) in [
+            ("correct horse", "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e"),
+            ("correct horse", "$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e"),
+            ("correct horse", "$2a$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e"),
+            ("U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
+        ] {
+            assert_eq!(verify(password, hash), Ok(true), "{hash}");
+            assert_eq!(verify("another", hash), Ok(false), "{hash}");
+            assert!(is_outdated(hash));
+        }
+        assert_eq!(verify("x", "$2b$12$tooshort"), Err(Busy::Broken));
+        assert!(!is_outdated(&hash("x").unwrap()) && !is_outdated(NOBODYS));
+    }
+
+    #[test]
+    fn of_a_bcrypt_password_only_the_first_72_bytes_count() {
+        let of_eighty = "$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
+        for (length, right) in [(71, false), (72, true), (80, true), (81, true)] {
+            assert_eq!(verify(&"x".repeat(length), of_eighty), Ok(right), "{length}");
+        }
+        let long = bcrypt::hash(format!("{}tail", "ö".repeat(36)), 4).unwrap();
+        assert_eq!(verify(&"ö".repeat(36), &long), Ok(true), "bytes, not characters");
     }
 }

@@ -8,7 +8,7 @@ use platform::shutdown::Shutdown;
 use schemas::{SessionId, Timestamp};
 use tokio::time::sleep;
 
-use super::logout::REVOKED;
+use super::kept::{REVOKED, session_of};
 
 /// How often it is made equal without being asked.
 const REPEAT: Duration = Duration::from_secs(300);
@@ -51,6 +51,6 @@ pub async fn revocations_keeper(ledger: Ledger, revocations: Revocations, shutdo
 
 async fn load(ledger: &Ledger, revocations: &Revocations) -> Result<(), &'static str> {
     let known = ledger.secrets_of(REVOKED).await.map_err(|_| "the ledger does not answer")?;
-    let revoked: Vec<(SessionId, Timestamp)> = known.into_iter().filter_map(|(session, end)| Some((session.parse().ok()?, end?))).collect();
+    let revoked: Vec<(SessionId, Timestamp)> = known.into_iter().filter_map(|(key, end)| Some((session_of(&key)?, end?))).collect();
     revocations.load(&revoked).await.map_err(|_| "Redis does not answer")
 }

@@ -2,25 +2,33 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use platform::auth::cookie;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, Committed, Context};
+use platform::ledger::{Actor, AppendError, CommitError, Committed, Context};
 use schemars::JsonSchema;
 use schemas::UserId;
+use schemas::auth::PasswordReason;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Auth;
-use super::hasher::Busy;
-use super::identity::{EMAIL, email_digest};
-use super::opening::{Opening, SignedIn};
+use super::account::{Account, AccountCommand};
+use super::hasher::{Busy, is_outdated};
+use super::identity::{EMAIL, email_digest, lockout_subject};
+use super::kept::{claim_credentials, credentials_changed, password_of, put_password};
+use super::lockout::{Failed, LOCKED_FOR, Locked};
+use super::opening::{Opening, SignedIn, after};
 use super::view::AccountView;
 
-/// Secrets: of a user, the password's PHC string.
-pub(super) const PASSWORD: &str = "password";
 /// No password is longer: what is need not be hashed to be wrong.
 const LONGEST: usize = 1024;
+/// How often the stored hash may change while we look at it.
+const ATTEMPTS: u32 = 3;
+
+/// Looked up when nobody has the address, so that this takes as long.
+const NOBODY: UserId = UserId(uuid::Uuid::nil());
 
 /// Who somebody says to be, and how they prove it.
 #[derive(Deserialize, JsonSchema)]
@@ -54,28 +62,96 @@ impl From<LoginRefused> for Problem {
     }
 }
 
+/// Whether a password is the right one.
+pub(super) enum Judged {
+    Right,
+    Wrong,
+}
+
+/// Looks at a password and counts what comes of it; 429 when the account is locked, whatever the password. The same work whether or not somebody is there.
+pub(super) async fn judge(
+    auth: &Auth,
+    email: &str,
+    user: Option<UserId>,
+    stored: Option<String>,
+    password: String,
+) -> Result<Judged, Problem> {
+    let subject = lockout_subject(auth.ledger.vault(), email, stored.as_deref());
+    auth.lockout.begins(&subject).await?;
+    let too_long = password.chars().count() > LONGEST;
+    let right = auth.hasher.verify(if too_long { String::new() } else { password }, stored).await? && !too_long;
+    if right {
+        auth.lockout.succeeded(&subject).await?;
+        return Ok(Judged::Right);
+    }
+    if auth.lockout.failed(&subject).await? == Failed::LockedNow
+        && let Some(user) = user
+    {
+        // Not waited for: that there is somebody to lock must not show in the time it takes.
+        auth.shutdown.spawn(record_lock(auth.clone(), user));
+    }
+    Ok(Judged::Wrong)
+}
+
+/// For the audit; the lock itself holds without it.
+async fn record_lock(auth: Auth, user: UserId) {
+    let lock = async {
+        let mut unit = auth.ledger.unit(Context { actor: Actor::System, request: RequestContext::of_system(), record: None });
+        unit.execute::<Account>(user, AccountCommand::Lock { user_id: user, until: after(LOCKED_FOR) }, &()).await?;
+        unit.commit().await
+    };
+    if let Err(error) = lock.await {
+        tracing::error!(actor.id = %user, error = &error as &dyn std::error::Error, "an account is locked, and its ledger does not say so");
+    }
+}
+
 /// Opens a session for whoever knows the password.
 async fn login(auth: Auth, request: RequestContext, body: Login) -> Result<(Committed, SignedIn), Problem> {
     let email_key = email_digest(auth.ledger.vault(), &body.email);
-    let owner = auth.ledger.owner_of(EMAIL, &email_key).await?;
-    // The same look-ups and the same hash, whether or not somebody is there.
-    let user: Option<UserId> = owner.and_then(|owner| owner.parse().ok());
-    let hash = auth.ledger.secret(PASSWORD, &user.map(|user| user.to_string()).unwrap_or_default()).await?;
-    let hash = hash.and_then(|hash| String::from_utf8(hash).ok());
-    let too_long = body.password.chars().count() > LONGEST;
-    let password = if too_long { String::new() } else { body.password };
-    let right = auth.hasher.verify(password, hash).await? && !too_long;
-    let (Some(user), true) = (user, right) else { return Err(LoginRefused::Wrong.into()) };
-    let shutdown = auth.shutdown.clone();
-    detached(&shutdown, async move {
-        let account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
-        let opening = Opening::of(&auth, user, account.role, &request)?;
-        let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
-        opening.join(&auth, &mut unit).await?;
-        let committed = unit.commit().await?;
-        Ok((committed, opening.answer(account, false)))
-    })
-    .await
+    for _ in 0..ATTEMPTS {
+        // The same look-ups and the same hash, whether or not somebody is there.
+        let user: Option<UserId> = auth.ledger.owner_of(EMAIL, &email_key).await?.and_then(|owner| owner.parse().ok());
+        let stored = password_of(&auth.ledger, user.unwrap_or(NOBODY)).await?;
+        let judged = judge(&auth, &body.email, user, stored.clone(), body.password.clone()).await?;
+        let (Some(user), Some(stored), Judged::Right) = (user, stored, judged) else { return Err(LoginRefused::Wrong.into()) };
+        // A hash of yesterday is replaced while the password is at hand; when the hasher has no time for it, another time.
+        let hashed_anew = if is_outdated(&stored) { auth.hasher.hash(body.password.clone()).await.ok() } else { None };
+        let (shutdown, auth, request) = (auth.shutdown.clone(), auth.clone(), request.clone());
+        let opened = detached(&shutdown, open(auth, request, user, stored, hashed_anew)).await?;
+        if let Some(opened) = opened {
+            return Ok(opened);
+        }
+    }
+    Err(LoginRefused::Wrong.into())
+}
+
+/// `None`: the password has been changed, or hashed anew, since it was looked at.
+async fn open(
+    auth: Auth,
+    request: RequestContext,
+    user: UserId,
+    stored: String,
+    hashed_anew: Option<String>,
+) -> Result<Option<(Committed, SignedIn)>, Problem> {
+    let account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
+    let opening = Opening::of(&auth, user, account.role, &request)?;
+    let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
+    opening.join(&mut unit).await?;
+    match hashed_anew {
+        None => drop(unit.effect(claim_credentials(user, &stored))),
+        Some(hash) => {
+            let rehashed = AccountCommand::ChangePassword { user_id: user, reason: PasswordReason::Rehashed };
+            unit.execute::<Account>(user, rehashed, &()).await?;
+            for effect in put_password(user, Some(&stored), hash) {
+                unit.effect(effect);
+            }
+        }
+    }
+    match unit.commit().await {
+        Ok(committed) => Ok(Some((committed, opening.answer(account, false)))),
+        Err(CommitError::Ledger(AppendError::Reserved { kind, .. })) if credentials_changed(&kind) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) fn route() -> Route<Auth> {
@@ -87,6 +163,7 @@ pub(super) fn route() -> Route<Auth> {
              an `Idempotency-Key`: a repeat opens another session.",
         )
         .refuses([LoginRefused::Wrong])
+        .refuses([Locked(LOCKED_FOR)])
         .refuses([Busy::Full])
         .example(json!({"email": "ann@example.org", "password": "correct horse battery"}))
 }
@@ -96,7 +173,8 @@ async fn http_login(
     request: RequestContext,
     _checked: IdempotencyKey,
     Valid { body, .. }: Valid<Login>,
-) -> Result<Written<Json<SignedIn>>, Problem> {
+) -> Result<Written<(HeaderMap, Json<SignedIn>)>, Problem> {
     let (committed, signed_in) = login(auth, request, body).await?;
-    Ok(Written(committed.token, Json(signed_in)))
+    let cookie = cookie::header(signed_in.tokens.cookie()?);
+    Ok(Written(committed.token, (cookie, Json(signed_in))))
 }

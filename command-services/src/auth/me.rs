@@ -39,6 +39,24 @@ pub struct Me {
     role: &'static str,
 }
 
+impl From<AccountView> for Me {
+    fn from(account: AccountView) -> Self {
+        Self {
+            id: account.id,
+            email: account.email,
+            username: account.username,
+            full_name: account.full_name,
+            is_active: true,
+            avatar_url: None,
+            bio: None,
+            is_verified: false,
+            created_at: account.created_at,
+            public_key: account.public_key,
+            role: account.role,
+        }
+    }
+}
+
 pub(super) fn route() -> Route<Auth> {
     get("/auth/me", http_me)
         .says(
@@ -52,17 +70,5 @@ pub(super) fn route() -> Route<Auth> {
 async fn http_me(State(auth): State<Auth>, caller: Caller) -> Result<Json<Me>, Problem> {
     // A token may outlive its account.
     let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
-    Ok(Json(Me {
-        id: account.id,
-        email: account.email,
-        username: account.username,
-        full_name: account.full_name,
-        is_active: true,
-        avatar_url: None,
-        bio: None,
-        is_verified: false,
-        created_at: account.created_at,
-        public_key: account.public_key,
-        role: account.role,
-    }))
+    Ok(Json(account.into()))
 }

@@ -1,20 +1,31 @@
 //! Accounts and sessions: who somebody is, and for how long we believe it.
 //!
-//! * commands: `register` · `login` · `logout` · answers from what auth itself knows: `me` · `verify_token` · `jwks`
-//! * aggregates: [`account`] · [`session`] · [`Hasher`] passwords, off the async threads
+//! * commands: `register` · `login` · `refresh` · `logout` · `sessions` · `password` · `public_key` · `username`; of an operator, [`admin`]
+//! * answers from what auth itself knows: `me` · `sessions` · `verify_token` · `jwks`
+//! * aggregates: [`account`] · [`session`] · beside their events: `kept` · how sessions end: `ending`
+//! * [`Hasher`] passwords, off the async threads · [`Lockout`] wrong ones, counted
 //! * [`revocations_keeper`] what the ledger knows of revoked sessions, put back into Redis
 
 pub mod account;
+pub mod admin;
+mod ending;
 mod hasher;
 mod identity;
 mod jwks;
 mod keeper;
+mod kept;
+mod lockout;
 mod login;
 mod logout;
 mod me;
 mod opening;
+mod password;
+mod public_key;
+mod refresh;
 mod register;
 pub mod session;
+mod sessions;
+mod username;
 mod verify_token;
 mod view;
 
@@ -28,6 +39,7 @@ use platform::shutdown::Shutdown;
 
 pub use hasher::{Busy, Hasher};
 pub use keeper::revocations_keeper;
+pub use lockout::Lockout;
 
 /// How long what a sign-in hands out is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +69,8 @@ pub struct Auth {
     pub revocations: Revocations,
     /// Passwords.
     pub hasher: Hasher,
+    /// Wrong ones.
+    pub lockout: Lockout,
     /// Of tokens.
     pub lifetimes: Lifetimes,
     /// Commands outlive their clients; the end waits for them.
@@ -71,7 +85,16 @@ impl FromRef<Auth> for Tokens {
 
 /// The routes of auth, below `/api/v1` (the signing keys below `/.well-known`).
 pub fn router(auth: Auth) -> Api {
-    let below =
-        Api::new().route(register::route()).route(login::route()).route(logout::route()).route(me::route()).route(verify_token::route());
+    let below = Api::new()
+        .route(register::route())
+        .route(login::route())
+        .route(refresh::route())
+        .route(logout::route())
+        .route(me::route())
+        .merge(sessions::routes())
+        .route(public_key::route())
+        .route(username::route())
+        .route(password::route())
+        .route(verify_token::route());
     below.nest("/api/v1").route(jwks::route()).with_state(auth)
 }

@@ -1,54 +1,40 @@
-//! What registration and sign-in share: a session in the making, and what its user is handed.
+//! What registration, sign-in and refresh share: tokens in the making, and what their user is handed.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use platform::auth::cookie;
 use platform::clock;
 use platform::http::{Problem, RequestContext};
 use platform::ledger::{Effect, Unit};
 use schemars::JsonSchema;
 use schemas::{SessionId, Timestamp, UserId};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Auth;
+use super::kept::{KeptRefresh, KeptSession, digest};
 use super::session::{Session, SessionCommand, SessionRefused};
 use super::view::AccountView;
 
-/// Secrets: of a refresh token's digest, which session it is of (16 bytes).
-pub(super) const REFRESH: &str = "refresh";
-/// Secrets: of a session, [`SessionSecret`] as JSON.
-pub(super) const SESSION: &str = "session";
-
-/// What the command side keeps of a session: never part of an event.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SessionSecret {
-    /// Whose it is.
-    pub(super) user: UserId,
-    /// Digest of its living refresh token.
-    pub(super) refresh: String,
-    /// Keyed digest of device and address prefix: whether a token that comes twice comes from the same place.
-    pub(super) from: String,
-}
-
-/// A session that is about to be opened. Everything that can fail has been done before the commit: what was committed is answered.
-pub(super) struct Opening {
-    user: UserId,
+/// A pair of tokens that is about to be handed out. Everything that can fail is done before the commit: what was committed is answered.
+pub(super) struct Pair {
     session: SessionId,
     access_token: String,
     refresh_token: String,
     expires_in: u64,
-    expires_at: Timestamp,
-    device: Option<String>,
-    address_prefix: Option<String>,
+    /// When the access token ends.
+    tokens_end: Timestamp,
+    /// When the refresh token lapses, and with it the session.
+    pub(super) expires_at: Timestamp,
 }
 
-/// A session has been opened. The order of fields is the monolith's.
+/// The answer to a refresh.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct SignedIn {
+pub(super) struct Refreshed {
     /// For `Authorization: Bearer …`.
     access_token: String,
     /// `bearer`
@@ -58,6 +44,68 @@ pub(super) struct SignedIn {
     refresh_token: String,
     /// Seconds until the access token ends.
     expires_in: u64,
+}
+
+impl Pair {
+    /// Mints one for a session.
+    pub(super) fn of(auth: &Auth, user: UserId, session: SessionId, role: &str) -> Result<Self, Problem> {
+        let (access_token, claims) = auth.tokens.issue(user, session, role, auth.lifetimes.access)?;
+        let tokens_end = time::OffsetDateTime::from_unix_timestamp(claims.exp).map_err(|_| Problem::internal())?;
+        Ok(Self {
+            session,
+            access_token,
+            refresh_token: random_token()?,
+            expires_in: auth.lifetimes.access.as_secs(),
+            tokens_end: tokens_end.into(),
+            expires_at: after(auth.lifetimes.refresh),
+        })
+    }
+
+    /// What is kept of it; `after` so many others of its session, and handed out to this place.
+    pub(super) fn kept(&self, user: UserId, after: u64, from: String) -> Result<[Effect; 2], Problem> {
+        let refresh = digest(&self.refresh_token);
+        let session = KeptSession { refresh: refresh.clone(), from, used_at: clock::now(), tokens_end: self.tokens_end };
+        let token = KeptRefresh { user, session: self.session, after, used_up_at: None };
+        Ok([token.put(refresh, self.expires_at)?, session.put(user, self.session, self.expires_at)?])
+    }
+
+    /// Hands it out.
+    pub(super) fn answer(self) -> Refreshed {
+        let Self { access_token, refresh_token, expires_in, .. } = self;
+        Refreshed { access_token, token_type: "bearer", refresh_token, expires_in }
+    }
+}
+
+impl Refreshed {
+    /// The cookie for the few calls that old clients send without a token.
+    pub(super) fn cookie(&self) -> Result<HeaderValue, Problem> {
+        cookie::set(&self.access_token, Duration::from_secs(self.expires_in)).map_err(|_| Problem::internal())
+    }
+}
+
+/// A keyed digest of where a request comes from: device and address prefix.
+pub(super) fn place(auth: &Auth, request: &RequestContext) -> String {
+    let prefix = request.peer.map(address_prefix).unwrap_or_default();
+    let from = format!("{}\n{prefix}", request.user_agent.as_deref().unwrap_or_default());
+    auth.ledger.vault().digest("device.v1", &from)
+}
+
+/// A session that is about to be opened.
+pub(super) struct Opening {
+    user: UserId,
+    session: SessionId,
+    pair: Pair,
+    device: Option<String>,
+    address_prefix: Option<String>,
+    from: String,
+}
+
+/// A session has been opened. The order of fields is the monolith's.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SignedIn {
+    /// What is handed out.
+    #[serde(flatten)]
+    pub(super) tokens: Refreshed,
     /// Whose session it is.
     user: SignedInUser,
 }
@@ -90,46 +138,36 @@ impl Opening {
     /// Mints a session with its tokens.
     pub(super) fn of(auth: &Auth, user: UserId, role: &str, request: &RequestContext) -> Result<Self, Problem> {
         let session = SessionId(Uuid::now_v7());
-        let (access_token, _) = auth.tokens.issue(user, session, role, auth.lifetimes.access)?;
         Ok(Self {
             user,
             session,
-            access_token,
-            refresh_token: random_token()?,
-            expires_in: auth.lifetimes.access.as_secs(),
-            expires_at: after(auth.lifetimes.refresh),
+            pair: Pair::of(auth, user, session, role)?,
             device: request.user_agent.clone(),
             address_prefix: request.peer.map(address_prefix),
+            from: place(auth, request),
         })
     }
 
     /// Lets the session's start and its secrets travel with a unit.
-    pub(super) async fn join(&self, auth: &Auth, unit: &mut Unit) -> Result<(), Problem> {
+    pub(super) async fn join(&self, unit: &mut Unit) -> Result<(), Problem> {
         let start = SessionCommand::Start {
             session_id: self.session,
             user_id: self.user,
             device: self.device.clone(),
             address_prefix: self.address_prefix.clone(),
-            expires_at: self.expires_at,
+            expires_at: self.pair.expires_at,
         };
         unit.create::<Session>(self.session, start, &()).await?;
-        let refresh = digest(&self.refresh_token);
-        let from = format!("{}\n{}", self.device.as_deref().unwrap_or_default(), self.address_prefix.as_deref().unwrap_or_default());
-        let secret = SessionSecret { user: self.user, refresh: refresh.clone(), from: auth.ledger.vault().digest("device.v1", &from) };
-        let secret = serde_json::to_vec(&secret).map_err(|_| Problem::internal())?;
-        let expires_at = Some(self.expires_at);
-        unit.effect(Effect::Put { kind: REFRESH, key: refresh, value: self.session.0.as_bytes().to_vec(), expires_at });
-        unit.effect(Effect::Put { kind: SESSION, key: self.session.to_string(), value: secret, expires_at });
+        for effect in self.pair.kept(self.user, 0, self.from.clone())? {
+            unit.effect(effect);
+        }
         Ok(())
     }
 
     /// What the user is handed. Registration shows since when the account exists, sign-in does not.
     pub(super) fn answer(self, account: AccountView, with_created_at: bool) -> SignedIn {
         SignedIn {
-            access_token: self.access_token,
-            token_type: "bearer",
-            refresh_token: self.refresh_token,
-            expires_in: self.expires_in,
+            tokens: self.pair.answer(),
             user: SignedInUser {
                 id: account.id,
                 email: account.email,
@@ -150,21 +188,17 @@ impl From<SessionRefused> for Problem {
         match refused {
             // Only for an id that was drawn twice.
             SessionRefused::Exists => Self::internal(),
-            SessionRefused::Unknown => Self::unauthenticated(),
+            SessionRefused::Unknown | SessionRefused::Ended => Self::unauthenticated(),
+            SessionRefused::UsedUp => Self::conflict("refresh_raced", "This sign-in is being refreshed by another request"),
         }
     }
-}
-
-/// Under which key a refresh token is known: whoever reads the table cannot sign in with it. 256 random bits need no slow hash.
-pub(super) fn digest(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
 }
 
 pub(super) fn after(lifetime: Duration) -> Timestamp {
     (clock::now().into_inner() + lifetime).into()
 }
 
-fn random_token() -> Result<String, Problem> {
+pub(super) fn random_token() -> Result<String, Problem> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| {
         tracing::error!(%error, "the system gives no random numbers");

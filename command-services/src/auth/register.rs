@@ -2,30 +2,26 @@
 
 use axum::Json;
 use axum::extract::State;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use platform::clock;
+use axum::http::HeaderMap;
+use platform::auth::cookie;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect};
 use schemars::JsonSchema;
-use schemas::auth::PublicKey;
 use schemas::{Event, UserId};
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Auth;
 use super::account::{Account, AccountCommand, AccountRefused};
 use super::hasher::Busy;
 use super::identity::{self, EMAIL, USERNAME, check_email, check_username, email_digest, username_digest};
-use super::login::PASSWORD;
+use super::kept::put_password;
 use super::opening::{Opening, SignedIn};
+use super::password::check_password;
+use super::public_key::{PUBLIC_KEY_LIMIT, public_key};
 use super::view::AccountView;
-
-/// The longest public key, as base64.
-const PUBLIC_KEY_LIMIT: usize = 16 * 1024;
 
 /// What somebody says of themselves. A `role` is not heard.
 #[derive(Deserialize, JsonSchema)]
@@ -52,8 +48,8 @@ impl Validate for Register {
         let mut violations = Violations::new();
         check_email(&mut violations, &self.email);
         check_username(&mut violations, &self.username);
+        check_password(&mut violations, "password", &self.password);
         violations
-            .when(!(8..=1024).contains(&self.password.chars().count()), "password", "must have 8 to 1024 characters")
             .when(self.full_name.as_ref().is_some_and(|name| name.chars().count() > 255), "full_name", "must have at most 255 characters")
             .when(self.public_key.as_ref().is_some_and(|key| key.len() > PUBLIC_KEY_LIMIT), "public_key", "must have at most 16 KiB")
             .finish()
@@ -80,6 +76,9 @@ impl From<AccountRefused> for Problem {
     fn from(refused: AccountRefused) -> Self {
         match refused {
             AccountRefused::Exists => RegisterRefused::Taken.into(),
+            // A token may outlive its account.
+            AccountRefused::Unknown => Self::unauthenticated(),
+            AccountRefused::Renamed => Self::conflict("conflict", refused.to_string()),
         }
     }
 }
@@ -112,9 +111,11 @@ async fn register(auth: Auth, request: RequestContext, body: Register) -> Result
         unit.create::<Account>(user, command, &()).await?;
         let owner = user.to_string();
         unit.effect(Effect::Claim { kind: identity::EMAIL, key: email_key, owner: owner.clone(), expires_at: None });
-        unit.effect(Effect::Claim { kind: identity::USERNAME, key: username_key, owner: owner.clone(), expires_at: None });
-        unit.effect(Effect::Put { kind: PASSWORD, key: owner, value: hash.into_bytes(), expires_at: None });
-        opening.join(&auth, &mut unit).await?;
+        unit.effect(Effect::Claim { kind: identity::USERNAME, key: username_key, owner, expires_at: None });
+        for effect in put_password(user, None, hash) {
+            unit.effect(effect);
+        }
+        opening.join(&mut unit).await?;
         let committed = unit.commit().await.map_err(|error| match error {
             CommitError::Ledger(AppendError::Reserved { .. }) => RegisterRefused::Taken.into(),
             other => Problem::from(other),
@@ -125,13 +126,6 @@ async fn register(auth: Auth, request: RequestContext, body: Register) -> Result
         Ok((committed, opening.answer(account, true)))
     })
     .await
-}
-
-/// The key's name is a digest of it, so the same key is never two.
-fn public_key(key_data: String) -> PublicKey {
-    let mut key_id = URL_SAFE_NO_PAD.encode(Sha256::digest(key_data.as_bytes()));
-    key_id.truncate(22);
-    PublicKey { key_id, algorithm: "SECP256R1".into(), key_data, created_at: clock::now() }
 }
 
 pub(super) fn route() -> Route<Auth> {
@@ -152,7 +146,8 @@ async fn http_register(
     request: RequestContext,
     _checked: IdempotencyKey,
     Valid { body, .. }: Valid<Register>,
-) -> Result<Written<Json<SignedIn>>, Problem> {
+) -> Result<Written<(HeaderMap, Json<SignedIn>)>, Problem> {
     let (committed, signed_in) = register(auth, request, body).await?;
-    Ok(Written(committed.token, Json(signed_in)))
+    let cookie = cookie::header(signed_in.tokens.cookie()?);
+    Ok(Written(committed.token, (cookie, Json(signed_in))))
 }

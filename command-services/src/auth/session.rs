@@ -2,7 +2,7 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use schemas::auth::{RevocationReason, SessionEvent, SessionRevoked, SessionStarted};
+use schemas::auth::{RevocationReason, SessionEvent, SessionRefreshed, SessionRevoked, SessionStarted};
 use schemas::{Personal, SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Session {
     owner: Option<UserId>,
+    refreshes: u64,
     revoked: bool,
 }
 
@@ -37,6 +38,17 @@ pub enum SessionCommand {
         /// When it ends by itself.
         expires_at: Timestamp,
     },
+    /// One of its refresh tokens is exchanged for the next.
+    Refresh {
+        /// Which.
+        session_id: SessionId,
+        /// Its user.
+        user_id: UserId,
+        /// How many refreshes came before the token that is exchanged: of two exchanges of one token, one is too late.
+        after: u64,
+        /// When the session ends by itself from now on.
+        expires_at: Timestamp,
+    },
     /// It shall end. Of one that has ended, nothing more is said.
     Revoke {
         /// Which.
@@ -57,6 +69,12 @@ pub enum SessionRefused {
     /// There is none, or it is somebody else's, which is nobody's business.
     #[error("no such session")]
     Unknown,
+    /// It has ended.
+    #[error("this session has ended")]
+    Ended,
+    /// This refresh token has been exchanged already.
+    #[error("this refresh token is used up")]
+    UsedUp,
 }
 
 impl Aggregate for Session {
@@ -81,6 +99,18 @@ impl Aggregate for Session {
                 };
                 sink.write(SessionEvent::Started(started), self).await;
             }
+            SessionCommand::Refresh { session_id, user_id, after, expires_at } => {
+                if self.owner != Some(user_id) {
+                    return Err(SessionRefused::Unknown);
+                }
+                if self.revoked {
+                    return Err(SessionRefused::Ended);
+                }
+                if self.refreshes != after {
+                    return Err(SessionRefused::UsedUp);
+                }
+                sink.write(SessionEvent::Refreshed(SessionRefreshed { session_id, user_id, expires_at }), self).await;
+            }
             SessionCommand::Revoke { session_id, user_id, reason } => {
                 if self.owner != Some(user_id) {
                     return Err(SessionRefused::Unknown);
@@ -96,6 +126,7 @@ impl Aggregate for Session {
     fn apply(&mut self, event: SessionEvent) {
         match event {
             SessionEvent::Started(started) => self.owner = Some(started.user_id),
+            SessionEvent::Refreshed(_) => self.refreshes += 1,
             SessionEvent::Revoked(_) => self.revoked = true,
         }
     }
@@ -105,7 +136,7 @@ impl Aggregate for Session {
 mod tests {
     use cqrs_es::test::TestFramework;
     use platform::clock;
-    use schemas::auth::{RevocationReason, SessionEvent, SessionRevoked, SessionStarted};
+    use schemas::auth::{RevocationReason, SessionEvent, SessionRefreshed, SessionRevoked, SessionStarted};
     use schemas::{Personal, SessionId, Timestamp, UserId};
     use uuid::Uuid;
 
@@ -155,5 +186,29 @@ mod tests {
     fn nobody_ends_the_session_of_another_nor_one_that_never_was() {
         given(vec![started(clock::now())]).when(revoke(BOB)).then_expect_error(SessionRefused::Unknown);
         given(vec![]).when(revoke(ANN)).then_expect_error(SessionRefused::Unknown);
+    }
+
+    fn refresh(user_id: UserId, after: u64, expires_at: Timestamp) -> SessionCommand {
+        SessionCommand::Refresh { session_id: SESSION, user_id, after, expires_at }
+    }
+
+    fn refreshed(expires_at: Timestamp) -> SessionEvent {
+        SessionEvent::Refreshed(SessionRefreshed { session_id: SESSION, user_id: ANN, expires_at })
+    }
+
+    #[test]
+    fn each_refresh_token_is_exchanged_once() {
+        let at = clock::now();
+        given(vec![started(at)]).when(refresh(ANN, 0, at)).then_expect_events(vec![refreshed(at)]);
+        given(vec![started(at), refreshed(at)]).when(refresh(ANN, 0, at)).then_expect_error(SessionRefused::UsedUp);
+        given(vec![started(at), refreshed(at)]).when(refresh(ANN, 1, at)).then_expect_events(vec![refreshed(at)]);
+    }
+
+    #[test]
+    fn an_ended_session_is_not_refreshed_nor_is_anothers() {
+        let at = clock::now();
+        given(vec![started(at), revoked()]).when(refresh(ANN, 0, at)).then_expect_error(SessionRefused::Ended);
+        given(vec![started(at)]).when(refresh(BOB, 0, at)).then_expect_error(SessionRefused::Unknown);
+        given(vec![]).when(refresh(ANN, 0, at)).then_expect_error(SessionRefused::Unknown);
     }
 }

@@ -36,9 +36,21 @@ impl AccountView {
             vault.unseal(recorded.event_id, &mut event).await.map_err(|error| unreadable(&error))?;
             match event {
                 AccountEvent::Registered(registered) => account = Self::registered(registered, recorded.recorded_at),
+                later => account = account.and_then(|account| account.then(later)),
             }
         }
         Ok(account)
+    }
+
+    /// As it is after a later event.
+    fn then(mut self, event: AccountEvent) -> Option<Self> {
+        match event {
+            AccountEvent::UsernameChanged(changed) => self.username = opened(&changed.username)?,
+            AccountEvent::PublicKeyAdded(added) => self.public_key = Some(added.key.key_data),
+            AccountEvent::RoleChanged(changed) => self.role = changed.role.as_str(),
+            AccountEvent::Registered(_) | AccountEvent::PasswordChanged(_) | AccountEvent::Locked(_) => {}
+        }
+        Some(self)
     }
 
     fn registered(registered: AccountRegistered, created_at: Timestamp) -> Option<Self> {
@@ -63,7 +75,7 @@ pub(super) fn account_unreadable() -> Problem {
     Problem::unavailable("unavailable", "Your account cannot be read at the moment")
 }
 
-fn unreadable(error: &VaultError) -> Problem {
+pub(super) fn unreadable(error: &VaultError) -> Problem {
     tracing::error!(%error, "an account cannot be opened");
     match error {
         VaultError::Unavailable(_) => account_unreadable(),

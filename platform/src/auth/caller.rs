@@ -41,7 +41,8 @@ impl Caller {
         Problem::forbidden("not_yourself", "You can only act as yourself")
     }
 
-    fn arrives(claims: &Claims, parts: &mut Parts) -> Self {
+    pub(super) fn arrives(tokens: &Tokens, claims: &Claims, parts: &mut Parts) -> Self {
+        tokens.used(claims.sid);
         let caller = Self { user: claims.sub, session: claims.sid, role: claims.role.clone(), token_ends: claims.exp };
         tracing::Span::current().record("actor.id", tracing::field::display(caller.user));
         parts.extensions.insert(caller.clone());
@@ -57,8 +58,9 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
-        let claims: Arc<Claims> = Tokens::from_ref(state).verify(token).await?;
-        Ok(Self::arrives(&claims, parts))
+        let tokens = Tokens::from_ref(state);
+        let claims: Arc<Claims> = tokens.verify(token).await?;
+        Ok(Self::arrives(&tokens, &claims, parts))
     }
 }
 
@@ -74,8 +76,9 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
-        let claims = Tokens::from_ref(state).verify_ignoring_revocation(token).await?;
-        Ok(Self(Caller::arrives(&claims, parts)))
+        let tokens = Tokens::from_ref(state);
+        let claims = tokens.verify_ignoring_revocation(token).await?;
+        Ok(Self(Caller::arrives(&tokens, &claims, parts)))
     }
 }
 
@@ -89,7 +92,7 @@ impl From<Refused> for Problem {
 }
 
 /// The token of `Authorization: Bearer …`. The frontend writes the words of an empty variable when it has none; two headers are none of anybody's.
-fn bearer(parts: &Parts) -> Option<&str> {
+pub(super) fn bearer(parts: &Parts) -> Option<&str> {
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
     let (header, None) = (headers.next()?, headers.next()) else { return None };
     let (scheme, token) = header.to_str().ok()?.trim().split_once(' ')?;

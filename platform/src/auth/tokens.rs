@@ -1,16 +1,17 @@
 //! ES256 access tokens.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use quick_cache::sync::Cache;
-use schemas::{SessionId, UserId};
+use schemas::{SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::revocations::Standing;
-use super::{Revocations, SigningKeys};
+use super::{Revocations, SessionUses, SigningKeys};
 use crate::clock;
 
 /// How many verified tokens are remembered.
@@ -68,6 +69,7 @@ struct Inner {
     audience: String,
     validation: Validation,
     verified: Cache<[u8; 32], Verified>,
+    uses: OnceLock<SessionUses>,
 }
 
 /// A token whose signature was good under the keys of a generation.
@@ -87,7 +89,34 @@ impl Tokens {
         validation.set_audience(&[audience]);
         validation.leeway = 0;
         let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
-        Self { inner: Arc::new(Inner { keys, revocations, issuer, audience, validation, verified: Cache::new(REMEMBERED) }) }
+        Self {
+            inner: Arc::new(Inner {
+                keys,
+                revocations,
+                issuer,
+                audience,
+                validation,
+                verified: Cache::new(REMEMBERED),
+                uses: OnceLock::new(),
+            }),
+        }
+    }
+    /// From now on notes when a session is used. The first one given stays.
+    pub fn note_uses(&self, uses: SessionUses) {
+        let _ = self.inner.uses.set(uses);
+    }
+    /// A token of this session has come with a request.
+    pub(super) fn used(&self, session: SessionId) {
+        if let Some(uses) = self.inner.uses.get() {
+            uses.note(session);
+        }
+    }
+    /// When each session was last used, as far as that was noted.
+    pub async fn last_uses(&self, sessions: &[SessionId]) -> HashMap<SessionId, Timestamp> {
+        match self.inner.uses.get() {
+            Some(uses) => uses.last(sessions).await,
+            None => HashMap::new(),
+        }
     }
     /// Signs an access token for a session; returns it with its claims.
     ///

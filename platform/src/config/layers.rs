@@ -13,7 +13,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::{Config, DEFAULTS, ServerUrl, StartError};
 
 /// Names that everybody knows, beside `POSTRIDER_<SECTION>__<KEY>`.
-const WELL_KNOWN: [(&str, &str); 8] = [
+const WELL_KNOWN: [(&str, &str); 9] = [
     ("DATABASE_URL", "postgres.url"),
     ("AUTH_DATABASE_URL", "postgres.auth_url"),
     ("USER_DATABASE_URL", "postgres.user_url"),
@@ -22,6 +22,7 @@ const WELL_KNOWN: [(&str, &str); 8] = [
     ("REDIS_URL", "redis.url"),
     ("KAFKA_BROKERS", "kafka.brokers"),
     ("PORT", "server.port"),
+    ("FRONTEND_URL", "server.frontend_url"),
 ];
 const PREFIX: &str = "POSTRIDER_";
 const FILE_VARIABLE: &str = "POSTRIDER_CONFIG";
@@ -252,8 +253,8 @@ impl Known {
             Value::Bool(..) => text.trim().parse::<bool>().map(Value::from).ok(),
             _ => Some(Value::from(text)),
         };
-        let value =
-            value.ok_or_else(|| StartError::new(format!("{key} ({place}): {text:?} is not a whole number, which would be right")))?;
+        let right = if matches!(self.keys.get(key), Some(Value::Bool(..))) { "true or false" } else { "a whole number" };
+        let value = value.ok_or_else(|| StartError::new(format!("{key} ({place}): {text:?} is not {right}, which would be right")))?;
         Ok(Setting { key: key.into(), value, place })
     }
 }
@@ -285,6 +286,7 @@ fn shown(key: &str, value: &Value) -> String {
         Value::String(..) if SECRETS.contains(&key) => "***".into(),
         Value::String(_, text) if is_url(key) => ServerUrl::new(text.as_str()).masked(),
         Value::String(_, text) => text.clone(),
+        Value::Bool(_, yes) => yes.to_string(),
         other => other.to_i128().map_or_else(|| format!("{other:?}"), |number| number.to_string()),
     }
 }

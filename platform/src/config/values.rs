@@ -47,9 +47,45 @@ pub struct Server {
     pub metrics_port: u16,
     /// What one installation keeps on this machine.
     pub data_dir: PathBuf,
+    /// Where the frontend is; empty: nobody has said.
+    pub frontend_url: String,
+    /// Comma-separated; see [`Server::origins`].
+    pub allowed_origins: String,
+    /// Whether other people's data is in it.
+    pub production: bool,
     /// From SIGTERM to the end.
     #[serde(rename = "shutdown_seconds", deserialize_with = "seconds")]
     pub shutdown: Duration,
+}
+
+/// Where a frontend in development is found.
+const IN_DEVELOPMENT: [&str; 2] = ["http://localhost:5173", "http://localhost:3000"];
+
+impl Server {
+    /// The origins whose pages may use the interface: those that are named, else the frontend's and, outside production, those of a frontend in development.
+    #[must_use]
+    pub fn origins(&self) -> Vec<String> {
+        let named: Vec<String> = self.allowed_origins.split(',').filter(|origin| !origin.trim().is_empty()).filter_map(origin_of).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        let development = IN_DEVELOPMENT.iter().filter(|_| !self.production).map(|&origin| origin.to_owned());
+        origin_of(&self.frontend_url).into_iter().chain(development).collect()
+    }
+}
+
+/// Scheme, host and port of a URL as browsers write them in `Origin`; `None` when it is no URL of the web.
+fn origin_of(url: &str) -> Option<String> {
+    let url = url.trim().to_ascii_lowercase();
+    let (scheme, rest) = url.split_once("://")?;
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().filter(|authority| !authority.is_empty())?;
+    let is_plain = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    is_plain.then(|| format!("{scheme}://{}", authority.strip_suffix(default_port).unwrap_or(authority)))
 }
 
 /// `[postgres]`
@@ -226,6 +262,16 @@ impl Config {
         if let Some((key, value, range)) = out_of_range {
             return Some((key, format!("found {value}; from {} to {} would be right", range.start(), range.end())));
         }
+        let frontend = &self.server.frontend_url;
+        if !frontend.trim().is_empty() && origin_of(frontend).is_none() {
+            return Some(("server.frontend_url", format!("found {frontend:?}; https://chat.example.org would be right")));
+        }
+        for origin in self.server.allowed_origins.split(',').filter(|origin| !origin.trim().is_empty()) {
+            if origin_of(origin).is_none() {
+                let right = "https://chat.example.org, or several separated by commas, would be right";
+                return Some(("server.allowed_origins", format!("found {origin:?}; {right}")));
+            }
+        }
         let Postgres { url, auth_url, user_url, message_url, keys_url, .. } = &self.postgres;
         for (key, url) in [
             ("postgres.url", url),
@@ -306,4 +352,34 @@ fn wrapping_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Wra
     let key = bytes.and_then(|bytes| bytes.try_into().ok());
     key.map(|key| Some(WrappingKey(key)))
         .ok_or_else(|| serde::de::Error::custom("32 bytes in base64 are needed (`openssl rand -base64 32`)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin_of;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        for (url, origin) in [
+            ("https://Chat.example.org", "https://chat.example.org"),
+            (" https://chat.example.org:443/app?x#y ", "https://chat.example.org"),
+            ("http://localhost:5173/", "http://localhost:5173"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(origin_of(url).as_deref(), Some(origin), "{url}");
+        }
+        for odd in [
+            "",
+            "*",
+            "null",
+            "chat.example.org",
+            "ftp://chat.example.org",
+            "https://",
+            "https://a b",
+            "https://user@host",
+            "https://*.example.org",
+        ] {
+            assert_eq!(origin_of(odd), None, "{odd}");
+        }
+    }
 }

@@ -21,6 +21,14 @@ pub struct RequestContext {
     pub user_agent: Option<String>,
 }
 
+impl RequestContext {
+    /// Of a command that no request has caused.
+    #[must_use]
+    pub fn of_system() -> Self {
+        Self { request_id: Uuid::now_v7().to_string(), ..Self::default() }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {

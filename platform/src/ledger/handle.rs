@@ -58,6 +58,14 @@ impl Ledger {
         Self::start(config, Some(vault), Some(marks), &shutdown).await
     }
 
+    /// A ledger that seals and opens but leaves no marks: for commands of an operator beside the processes, whose readers see them when their projections do.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn unmarked(config: LedgerConfig, vault: Vault, shutdown: Shutdown) -> Result<Self, StartError> {
+        Self::start(config, Some(vault), None, &shutdown).await
+    }
+
     /// A ledger that seals nothing, refuses what would need it, and leaves no marks: for tools whose events no reader waits for.
     ///
     /// # Errors

@@ -15,6 +15,22 @@ use super::{AppendError, CommandRecord, Ledger};
 /// How long a look-up may take.
 const BOUND: Duration = Duration::from_secs(3);
 
+/// A command-side secret as it is found. Never shown.
+pub struct Secret {
+    /// What it belongs to.
+    pub key: String,
+    /// The secret.
+    pub value: Vec<u8>,
+    /// When it lapses.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// What an idempotency record says of the command that left it.
 pub(super) struct Answered {
     pub digest: Vec<u8>,
@@ -104,6 +120,23 @@ impl Ledger {
         }))
     }
 
+    /// The first events of several streams of one type, in no order; of those that do not exist, nothing.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn firsts(&self, aggregate_type: &str, aggregate_ids: &[String]) -> Result<Vec<Recorded>, AppendError> {
+        let firsts = sqlx::query_as!(
+            Row,
+            r#"SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload AS "payload: Json<Box<RawValue>>",
+                      metadata AS "metadata: Json<Box<RawValue>>", partition_key, key_hash, event_id, recorded_at
+                 FROM events WHERE aggregate_type = $1 AND aggregate_id = ANY ($2) AND sequence = 1"#,
+            aggregate_type,
+            aggregate_ids,
+        );
+        let rows = bounded(firsts.fetch_all(self.pool())).await?;
+        Ok(rows.into_iter().map(|row| self.recorded(row)).collect())
+    }
+
     /// Events at these positions, in this order.
     ///
     /// # Errors
@@ -147,6 +180,26 @@ impl Ledger {
             key,
         );
         bounded(value.fetch_optional(self.pool())).await
+    }
+
+    /// The unlapsed secrets of a kind whose keys begin with a prefix, by key; at most `limit`.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn secrets_below(&self, kind: &str, prefix: &str, limit: i64) -> Result<Vec<Secret>, AppendError> {
+        // Keys compare byte by byte, and none has the last character of all in it.
+        let end = format!("{prefix}\u{10ffff}");
+        let below = sqlx::query!(
+            "SELECT key, value, expires_at FROM secrets
+              WHERE kind = $1 AND key >= $2 AND key < $3 AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY key LIMIT $4",
+            kind,
+            prefix,
+            end,
+            limit,
+        );
+        let rows = bounded(below.fetch_all(self.pool())).await?;
+        let end = |expires_at: Option<OffsetDateTime>| expires_at.map(Timestamp::from);
+        Ok(rows.into_iter().map(|row| Secret { key: row.key, value: row.value, expires_at: end(row.expires_at) }).collect())
     }
 
     /// All unlapsed secrets of a kind: key and end.

@@ -30,6 +30,7 @@ pub use feed::{Feed, LedgerMeta, Look, Page};
 pub use handle::{Ledger, LedgerConfig};
 pub use incarnation::new_incarnation;
 pub(crate) use incarnation::{drop_read_model, others_connected};
+pub use lookups::Secret;
 pub use publisher::Publisher;
 pub use redact::Redaction;
 pub use unit::{Actor, Context, Minted, Unit};

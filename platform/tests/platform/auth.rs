@@ -11,7 +11,7 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use platform::auth::{Caller, CallerOfRevoked, Claims, Refused, Revocations, SigningKeys, Standing, Tokens};
+use platform::auth::{Caller, CallerOfRevoked, CallerOrCookie, Claims, Refused, Revocations, SigningKeys, Standing, Tokens};
 use platform::clock;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -447,4 +447,46 @@ async fn a_token_that_cannot_be_checked_is_503_and_never_401() {
     assert_eq!(tokens.verify(&token).await, Err(Refused::Unknown));
     let problem = platform::http::Problem::from(Refused::Unknown);
     assert_eq!((problem.status.as_u16(), problem.code, problem.retry_after.is_some()), (503, "auth_unavailable", true));
+}
+
+#[tokio::test]
+async fn the_cookie_stands_for_a_token_that_was_not_sent_and_on_writes_only_from_an_allowed_origin() {
+    let desk = Desk::open().await;
+    let (token, claims) = desk.issue();
+    let (other, _) = desk.issue();
+    let who = async |CallerOrCookie(caller): CallerOrCookie| caller.user.to_string();
+    let router = Router::new().route("/either", get(who).post(who)).route("/token", get(async |caller: Caller| caller.user.to_string()));
+    let router = platform::http::cors(
+        platform::http::routes(router.with_state(desk.tokens.clone())),
+        platform::http::AllowedOrigins::new(["https://chat.example.org"]),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(platform::http::serve(listener, router, Shutdown::new()));
+    let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let request = reqwest::Client::new().request(method.parse().unwrap(), format!("http://{address}{path}"));
+        let answer = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let cookie = format!("theme=dark; __Host-postrider={token}");
+    let (mine, bearer) = ((200, claims.sub.to_string()), format!("Bearer {other}"));
+    let allowed = ("origin", "https://chat.example.org");
+    for usable in ["", "Bearer null", "Bearer", "Bearer undefined"] {
+        assert_eq!(ask("GET", "/either", &[("cookie", &cookie), ("authorization", usable)]).await, mine, "{usable:?}");
+    }
+    assert_eq!(ask("GET", "/either", &[("cookie", &cookie)]).await, mine);
+    assert_eq!(ask("POST", "/either", &[("cookie", &cookie), allowed]).await, mine);
+    for origin in ["https://evil.example.org", "null", "http://chat.example.org"] {
+        assert_eq!(ask("POST", "/either", &[("cookie", &cookie), ("origin", origin)]).await.0, 401, "{origin}");
+    }
+    assert_eq!(ask("POST", "/either", &[("cookie", &cookie)]).await.0, 401, "a write without an origin");
+    // A token that was sent decides, right or wrong; no other route looks at the cookie.
+    assert_ne!(ask("GET", "/either", &[("cookie", &cookie), ("authorization", &bearer)]).await, mine);
+    assert_eq!(ask("GET", "/either", &[("cookie", &cookie), ("authorization", "Bearer x.y.z")]).await.0, 401);
+    assert_eq!(ask("GET", "/token", &[("cookie", &cookie)]).await.0, 401);
+    for odd in ["__Host-postrider=", "__Host-postrider=x.y.z", "postrider=x", &format!("{cookie}; __Host-postrider={other}")] {
+        assert_eq!(ask("GET", "/either", &[("cookie", odd)]).await.0, 401, "{odd}");
+    }
+    desk.revocations.announce(claims.sid, in_an_hour()).await.unwrap();
+    assert_eq!(ask("GET", "/either", &[("cookie", &cookie)]).await.0, 401, "it ends with its session");
 }

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use futures::FutureExt;
 use platform::auth::Caller;
 use platform::fresh::Behind;
-use platform::http::{Id, IdempotencyKey, Problem, Valid, Validate, Violations, detached, health, routes, serve};
+use platform::http::{AllowedOrigins, Id, IdempotencyKey, Problem, Valid, Validate, Violations, cors, detached, health, routes, serve};
 use platform::shutdown::Shutdown;
 use reqwest::header::HeaderMap;
 use schemas::{SessionId, UserId};
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 const ANN: &str = "0190a5e0-0000-7000-8000-00000000000a";
+const FRONTEND: &str = "https://chat.example.org";
 const BOB: &str = "0190a5e0-0000-7000-8000-00000000000b";
 
 #[derive(Deserialize)]
@@ -96,6 +97,7 @@ impl Server {
         let readiness = health::Readiness::new();
         readiness.require("postgres");
         let router = routes(sample(&shutdown).merge(health::router("sample", readiness)));
+        let router = cors(router, AllowedOrigins::new([FRONTEND, "http://localhost:3000"]));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = tokio::spawn(serve(listener, router, shutdown.clone()));
@@ -352,4 +354,75 @@ async fn a_refusal_has_a_line_at_info_and_a_quick_good_answer_has_none() {
     let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("/refused") && said.contains("status=503") && said.contains("correlation_id"), "{said}");
+}
+
+fn allowed(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+    (text("access-control-allow-origin"), text("access-control-allow-credentials"))
+}
+
+#[tokio::test]
+async fn every_answer_says_which_origin_may_read_it_whatever_its_status() {
+    let server = Server::start().await;
+    let huge = "x".repeat(2 * 1024 * 1024);
+    for (method, path, body, status) in [
+        ("GET", "/health/live", "", 200),
+        ("GET", "/nowhere", "", 404),
+        ("DELETE", "/notes", "", 405),
+        ("POST", "/notes", huge.as_str(), 413),
+        ("GET", "/notes/not-a-uuid", "", 422),
+        ("POST", "/unauthenticated", "", 401),
+        ("GET", "/panic", "", 500),
+        ("GET", "/refused", "", 503),
+    ] {
+        for (origin, may) in [
+            (Some(FRONTEND), true),
+            (Some("http://localhost:3000"), true),
+            (Some("https://chat.example.org.evil.org"), false),
+            (Some("http://chat.example.org"), false),
+            (Some("null"), false),
+            (Some("*"), false),
+            (None, false),
+        ] {
+            let mut request = server.client.request(method.parse().unwrap(), server.url(path)).header("content-type", "application/json");
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let (seen, headers, _) = parts(request.body(body.to_owned())).await;
+            assert_eq!(seen, status, "{method} {path}");
+            let expected = if may { (origin, Some("true")) } else { (None, None) };
+            assert_eq!(allowed(&headers), expected, "{method} {path} from {origin:?}");
+            assert!(headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().eq_ignore_ascii_case("origin")), "{method} {path}");
+            let exposed = headers.get("access-control-expose-headers").map(|names| names.to_str().unwrap().to_lowercase());
+            assert_eq!(exposed.is_some(), may);
+            for name in
+                ["x-consistency-token", "x-projection-behind", "x-request-id", "link", "location", "retry-after", "x-ratelimit-remaining"]
+            {
+                assert!(exposed.as_ref().is_none_or(|names| names.contains(name)), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_is_public_and_says_yes_to_an_allowed_origin_alone() {
+    let server = Server::start().await;
+    let preflight = async |path: &str, origin: &str| {
+        let request = server.client.request(reqwest::Method::OPTIONS, server.url(path)).header("origin", origin);
+        let request = request.header("access-control-request-method", "PUT");
+        parts(request.header("access-control-request-headers", "authorization,content-type,idempotency-key")).await
+    };
+    for path in ["/notes", "/unauthenticated", "/panic", "/nowhere"] {
+        let (status, headers, body) = preflight(path, FRONTEND).await;
+        assert_eq!((status, body), (204, json!("")));
+        assert_eq!(allowed(&headers), (Some(FRONTEND), Some("true")));
+        assert_eq!(headers["access-control-allow-headers"], "authorization,content-type,idempotency-key");
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            assert!(headers["access-control-allow-methods"].to_str().unwrap().contains(method));
+        }
+        let (status, headers, _) = preflight(path, "https://evil.example.org").await;
+        assert_eq!((status, allowed(&headers)), (204, (None, None)));
+        assert!(!headers.contains_key("access-control-allow-methods") && !headers.contains_key("access-control-allow-headers"));
+        assert!(headers.contains_key("vary"));
+    }
 }

@@ -35,7 +35,7 @@ fn registered(user: UserId) -> AccountEvent {
 }
 
 fn fields(event: &AccountEvent) -> (Option<Personal>, Personal) {
-    let AccountEvent::Registered(event) = event;
+    let AccountEvent::Registered(event) = event else { panic!("another event") };
     (event.email.clone(), event.username.clone())
 }
 
@@ -77,7 +77,7 @@ async fn many_vaults_that_make_a_subjects_key_at_once_make_one() {
             let subject = |n: i32| if n % 2 == 0 { ann } else { bob };
             let mut event = registered(subject(n));
             // Both subjects, in either order.
-            let AccountEvent::Registered(inner) = &mut event;
+            let AccountEvent::Registered(inner) = &mut event else { panic!("another event") };
             inner.full_name = Some(Personal::of(subject(n + 1), "the other"));
             vault.seal(id, &mut event).await.unwrap();
             event
@@ -111,7 +111,7 @@ async fn a_seal_opens_in_its_own_field_of_its_own_event_only() {
 
     let broken = async |event_id: Uuid, change: &dyn Fn(&mut AccountRegistered)| {
         let mut event = sealed.clone();
-        let AccountEvent::Registered(inner) = &mut event;
+        let AccountEvent::Registered(inner) = &mut event else { panic!("another event") };
         change(inner);
         let outcome = vault.unseal(event_id, &mut event).await;
         assert!(matches!(outcome, Err(VaultError::Broken { event, .. }) if event == event_id), "{outcome:?}");

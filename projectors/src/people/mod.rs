@@ -29,9 +29,10 @@ impl Projection for People {
         let mut registered = Fold::new();
         // Sessions stand in the same topic and say nothing about who exists.
         for event in batch.iter().filter(|event| event.aggregate_type == AccountEvent::AGGREGATE) {
-            match AccountEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))? {
-                AccountEvent::Registered(account) => registered.insert(account.user_id),
-            };
+            // Whatever else happens to an account, it is still somebody's.
+            if let AccountEvent::Registered(account) = AccountEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))? {
+                registered.insert(account.user_id);
+            }
         }
         Ok(registered)
     }

@@ -1,13 +1,16 @@
 //! Rows of a folded batch.
 
+use std::collections::BTreeMap;
+
 use platform::log::ProjectionTx;
+use schemas::UserId;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Fold;
+use super::Row;
 
 /// Adds users; those who are there stay as they are.
-pub(super) async fn insert(tx: &mut ProjectionTx<'_>, users: &Fold) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(tx: &mut ProjectionTx<'_>, users: &BTreeMap<UserId, Row>) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = users.keys().map(|id| id.0).collect();
     let emails: Vec<Option<&str>> = users.values().map(|user| user.email.as_deref()).collect();
     let usernames: Vec<Option<&str>> = users.values().map(|user| user.username.as_deref()).collect();

@@ -1,9 +1,10 @@
 //! Who people are, for everybody who asks.
 //!
-//! From `account.registered`. Its personal fields are opened here, while folding and outside any transaction; what was
+//! From `account.registered`, and what became of an account since: another name, key or role. Their personal fields are opened here, while folding and outside any transaction; what was
 //! erased opens as nothing and stays empty, so a rebuild after an erasure gives the same rows.
 
 mod apply;
+mod change;
 
 use std::collections::BTreeMap;
 
@@ -38,8 +39,17 @@ pub struct Row {
     pub created_at: Timestamp,
 }
 
-/// Who registered in a batch.
-pub type Fold = BTreeMap<UserId, Row>;
+pub use change::Change;
+
+/// What a batch says about people.
+#[derive(Default)]
+#[expect(missing_debug_implementations, reason = "personal data in the clear must not reach a log line")]
+pub struct Fold {
+    /// Who registered, as they are at the batch's end.
+    pub registered: BTreeMap<UserId, Row>,
+    /// What became of those who had registered before.
+    pub changed: BTreeMap<UserId, Change>,
+}
 
 impl Users {
     /// A projection that opens seals with this vault.
@@ -73,7 +83,7 @@ impl Projection for Users {
     type Model = read_models::Users;
     type Folded = Fold;
 
-    const BUILD: i32 = 1;
+    const BUILD: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
@@ -85,24 +95,37 @@ impl Projection for Users {
             account.personal(&mut |_, field| subjects.push(field.subject()));
             accounts.push((event, account));
         }
-        let Some((first, _)) = accounts.first() else { return Ok(Fold::new()) };
+        let Some((first, _)) = accounts.first() else { return Ok(Fold::default()) };
         subjects.sort_unstable();
         subjects.dedup();
         self.vault.prefetch(&subjects).await.map_err(|error| ApplyError::vault(first, error))?;
 
-        let mut fold = Fold::new();
+        let mut fold = Fold::default();
         for (event, mut account) in accounts {
             self.vault.unseal(event.event_id, &mut account).await.map_err(|error| ApplyError::vault(event, error))?;
-            match &mut account {
-                AccountEvent::Registered(account) => fold.insert(account.user_id, row(event, account)?),
-            };
+            match account {
+                AccountEvent::Registered(mut account) => drop(fold.registered.insert(account.user_id, row(event, &mut account)?)),
+                AccountEvent::UsernameChanged(change) => {
+                    let username = reveal(event, Some(&change.username))?;
+                    fold.change(change.user_id, Change { username: Some(username), ..Change::default() });
+                }
+                AccountEvent::PublicKeyAdded(change) => {
+                    fold.change(change.user_id, Change { public_key: Some(change.key.key_data), ..Change::default() });
+                }
+                AccountEvent::RoleChanged(change) => fold.change(change.user_id, Change { role: Some(change.role), ..Change::default() }),
+                // Who may sign in, and how, is auth's own business.
+                AccountEvent::PasswordChanged(_) | AccountEvent::Locked(_) => {}
+            }
         }
         Ok(fold)
     }
 
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
-        if !fold.is_empty() {
-            apply::insert(tx, fold).await?;
+        if !fold.registered.is_empty() {
+            apply::insert(tx, &fold.registered).await?;
+        }
+        if !fold.changed.is_empty() {
+            change::update(tx, &fold.changed).await?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The whole system, through its real interface, with real servers below it.
 
+mod browsers;
 mod cli;
 mod concurrency;
 mod connections;
@@ -18,3 +19,4 @@ mod sessions;
 mod shapes;
 mod slice;
 mod two_processes;
+mod two_processes_auth;

@@ -15,6 +15,12 @@ pub(crate) fn routes() -> Vec<(Method, &'static str, bool)> {
     vec![
         (Method::GET, "/api/v1/auth/me", false),
         (Method::POST, "/api/v1/auth/logout", true),
+        (Method::GET, "/api/v1/auth/sessions", false),
+        (Method::DELETE, "/api/v1/auth/sessions", false),
+        (Method::DELETE, "/api/v1/auth/sessions/{other}", false),
+        (Method::PUT, "/api/v1/auth/public-key", false),
+        (Method::PUT, "/api/v1/auth/username", false),
+        (Method::POST, "/api/v1/auth/password/change", false),
         (Method::GET, "/api/v1/users/{other}", false),
         (Method::POST, "/api/v1/messages/send", false),
         (Method::GET, "/api/v1/messages/conversation/{other}", false),
@@ -37,7 +43,7 @@ pub(crate) fn routes() -> Vec<(Method, &'static str, bool)> {
     ]
 }
 
-/// Every body with a good example and the fields that must be there.
+/// Every body (of a POST, unless another method stands before the path) with a good example and the fields that must be there.
 pub(crate) fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Vec<&'static str>, bool)> {
     let send = json!({"recipient_id": other, "encrypted_content": "hello", "encrypted_session_key": "k"});
     let account = json!({"email": "new@example.org", "username": "newcomer", "password": "long enough"});
@@ -45,6 +51,15 @@ pub(crate) fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Ve
         ("/api/v1/auth/register", account, vec!["email", "username", "password"], false),
         ("/api/v1/auth/login", json!({"email": "new@example.org", "password": "long enough"}), vec!["email", "password"], false),
         ("/api/v1/auth/verify-token", json!({"token": "t"}), vec!["token"], false),
+        ("/api/v1/auth/refresh", json!({"refresh_token": "t"}), vec!["refresh_token"], false),
+        ("PUT /api/v1/auth/public-key", json!({"public_key": "a2V5"}), vec!["public_key"], true),
+        ("PUT /api/v1/auth/username", json!({"username": "newcomer"}), vec!["username"], true),
+        (
+            "/api/v1/auth/password/change",
+            json!({"current_password": "long enough", "new_password": "long enough"}),
+            vec!["current_password", "new_password"],
+            true,
+        ),
         ("/api/v1/messages/send", send.clone(), vec!["recipient_id", "encrypted_content", "encrypted_session_key"], true),
         ("/api/v1/relay/send", send.clone(), vec!["recipient_id", "encrypted_content", "encrypted_session_key"], true),
         ("/api/v1/relay/queue", send, vec!["recipient_id", "encrypted_content", "encrypted_session_key"], true),
@@ -227,10 +242,12 @@ async fn every_body_that_is_wrong_is_refused_by_name_and_changes_nothing() {
     let world = World::new().await;
     let before = world.state().await;
     for (path, good, required, protected) in bodies(world.bob.id, world.message) {
+        let (method, path) = path.split_once(' ').unwrap_or(("POST", path));
+        let method: Method = method.parse().expect("a method");
         let bearer = format!("Bearer {}", world.ann.token);
         let authorization = protected.then_some(bearer.as_str());
         let post = async |what: &str, content_type: Option<&str>, body: String, statuses: &[u16]| {
-            let answer = world.raw(Method::POST, path, authorization, content_type, body).await;
+            let answer = world.raw(method.clone(), path, authorization, content_type, body).await;
             assert_problem(&format!("{path}: {what}"), &answer, statuses);
             answer
         };

@@ -36,6 +36,19 @@ async fn no_secret_address_name_or_content_reaches_a_log_or_an_error() {
     };
     let sent = ask(Method::POST, "/api/v1/messages/send", &token, Person::message(bob.id, Uuid::now_v7(), &content).to_string()).await;
     assert_eq!(sent.0, 200);
+    // What succeeds with secrets and names in it.
+    let (another, key) = (format!("{canary}another"), format!("{canary}key"));
+    for (method, path, body) in [
+        (Method::PUT, "username", json!({"username": format!("{canary}n")})),
+        (Method::PUT, "public-key", json!({"public_key": key})),
+        (Method::POST, "password/change", json!({"current_password": password, "new_password": another})),
+    ] {
+        let answer = ask(method, &format!("/api/v1/auth/{path}"), &token, body.to_string()).await;
+        assert!(answer.0.is_success(), "{path}: {}", answer.2);
+    }
+    let refreshed = ask(Method::POST, "/api/v1/auth/refresh", "null", json!({"refresh_token": refresh}).to_string()).await;
+    let refreshed: serde_json::Value = serde_json::from_str(&refreshed.2).expect("JSON");
+    let refreshed = refreshed["refresh_token"].as_str().expect("a token").to_owned();
     // Everything that fails, with the canary in every place a client can put it.
     for (path, body) in [
         ("/api/v1/auth/register", account.to_string()),
@@ -43,6 +56,9 @@ async fn no_secret_address_name_or_content_reaches_a_log_or_an_error() {
         ("/api/v1/auth/login", json!({"email": email, "password": format!("{password}wrong")}).to_string()),
         ("/api/v1/auth/login", json!({"email": format!("{canary}\u{0}"), "password": password}).to_string()),
         ("/api/v1/auth/verify-token", json!({"token": format!("{canary}.x.y")}).to_string()),
+        ("/api/v1/auth/refresh", json!({"refresh_token": format!("{canary}refresh")}).to_string()),
+        ("/api/v1/auth/refresh", json!({"refresh_token": refresh}).to_string()),
+        ("/api/v1/auth/password/change", json!({"current_password": password, "new_password": format!("{canary}new")}).to_string()),
         ("/api/v1/messages/send", json!({"recipient_id": canary, "encrypted_content": content}).to_string()),
         ("/api/v1/messages/send", format!("{{\"encrypted_content\": \"{content}\"")),
         (
@@ -70,6 +86,7 @@ async fn no_secret_address_name_or_content_reaches_a_log_or_an_error() {
         ("the canary", canary.as_str()),
         ("an access token", token.rsplit('.').next().expect("a signature")),
         ("a refresh token", refresh.as_str()),
+        ("the next refresh token", refreshed.as_str()),
     ] {
         assert!(
             !log.contains(&planted.to_lowercase()),

@@ -11,14 +11,14 @@ use testkit::wait_until;
 use uuid::Uuid;
 
 /// The servers, and two systems with nothing else in common. The servers are last: fields are dropped in order.
-struct Two {
-    one: System,
-    two: System,
+pub struct Two {
+    pub one: System,
+    pub two: System,
     _servers: Pair,
 }
 
 impl Two {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let servers = Pair::start().await;
         let config = SystemConfig::default().env("DATABASE_URL", servers.postgres.url()).env("REDIS_URL", servers.redis.url());
         // At the same time: whoever comes second finds the other one migrating.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use command_services::auth::{Auth, Hasher, Lifetimes, revocations_keeper, router};
-use platform::auth::{Revocations, SigningKeys, Tokens};
+use command_services::auth::{Auth, Hasher, Lifetimes, Lockout, revocations_keeper, router};
+use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
 use platform::http::{routes, serve};
 use platform::ledger::{Ledger, LedgerConfig, lookup_options};
 use platform::marks::Marks;
@@ -81,7 +81,8 @@ pub type Answer = (u16, HeaderMap, Value);
 
 impl Desk {
     pub async fn open() -> Self {
-        Self::open_with(Hasher::for_this_machine()).await
+        // Patient: these tests share two cores with others.
+        Self::open_with(Hasher::new(1, 256, Duration::from_secs(60))).await
     }
 
     pub async fn open_with(hasher: Hasher) -> Self {
@@ -108,12 +109,14 @@ impl Desk {
         let ledger = Ledger::open(config, vault, Marks::new(connected.clone(), &shutdown), shutdown.clone()).await.unwrap();
         let lifetimes = Lifetimes::default();
         let keys = std::env::temp_dir().join(format!("postrider-test-{}", Uuid::now_v7()));
+        let (lockout, uses) = (Lockout::new(connected.clone()), SessionUses::new(connected.clone(), SOON));
         let revocations = Revocations::follow(connected, Duration::from_secs(60), shutdown.clone());
         let signing = SigningKeys::open(&keys, &database.pool, lifetimes.access).await.unwrap();
         let tokens = Tokens::new(signing, revocations.clone(), "postrider", "postrider");
+        tokens.note_uses(uses);
         tokio::spawn(revocations_keeper(ledger.clone(), revocations.clone(), shutdown.clone()));
         wait_until("revocations are loaded", SOON, async || revocations.is_loaded().then_some(())).await;
-        let auth = Auth { ledger, tokens, revocations, hasher, lifetimes, shutdown: shutdown.clone() };
+        let auth = Auth { ledger, tokens, revocations, hasher, lockout, lifetimes, shutdown: shutdown.clone() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, routes(router(auth.clone())), shutdown));
@@ -121,8 +124,13 @@ impl Desk {
     }
 
     pub async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<String>) -> Answer {
+        self.send_from("planted-device", (method, path), token, body).await
+    }
+
+    /// As a client that calls itself something else.
+    pub async fn send_from(&self, device: &str, (method, path): (&str, &str), token: Option<&str>, body: Option<String>) -> Answer {
         let url = format!("http://{}{path}", self.address);
-        let mut request = self.client.request(method.parse().unwrap(), url).header("user-agent", "planted-device");
+        let mut request = self.client.request(method.parse().unwrap(), url).header("user-agent", device);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -131,7 +139,40 @@ impl Desk {
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        (status, headers, serde_json::from_str(&response.text().await.unwrap()).unwrap())
+        let text = response.text().await.unwrap();
+        (status, headers, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Says something as somebody.
+    pub async fn put(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, Some(token), Some(body.to_string())).await
+    }
+
+    pub async fn post_as(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send("POST", path, Some(token), Some(body.to_string())).await
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Answer {
+        self.post("/api/v1/auth/refresh", json!({"refresh_token": refresh_token})).await
+    }
+
+    pub async fn sessions(&self, token: &str) -> Vec<Value> {
+        let answer = self.send("GET", "/api/v1/auth/sessions", Some(token), None).await;
+        assert_eq!(answer.0, 200, "{}", answer.2);
+        answer.2.as_array().unwrap().clone()
+    }
+
+    /// The types of all events of one aggregate, in order.
+    pub async fn events_of(&self, id: &str) -> Vec<String> {
+        sqlx::query_scalar("SELECT event_type FROM events WHERE aggregate_id = $1 ORDER BY sequence")
+            .bind(id)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
@@ -169,4 +210,10 @@ pub fn token(answer: &Answer) -> &str {
 pub fn is_problem((status, headers, body): &Answer, expected: u16, code: &str) {
     assert_eq!((*status, body["code"].as_str()), (expected, Some(code)), "{body}");
     assert_eq!(headers["content-type"], "application/problem+json");
+}
+
+/// The refresh token of a sign-in or refresh.
+pub fn refresh_token(answer: &Answer) -> &str {
+    assert_eq!(answer.0, 200, "{}", answer.2);
+    answer.2["refresh_token"].as_str().unwrap()
 }

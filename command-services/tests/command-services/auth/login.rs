@@ -57,9 +57,13 @@ async fn an_unknown_address_takes_as_long_as_a_wrong_password() {
     };
     // The shortest of several, in alternation: what else runs on the machine only ever adds.
     let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
-    for _ in 0..8 {
+    for round in 0..8 {
         known = known.min(took("ann@example.org").await);
-        unknown = unknown.min(took("nobody@example.org").await);
+        unknown = unknown.min(took(&format!("nobody{round}@example.org")).await);
+        if round == 3 {
+            // Five in a row would lock it.
+            token(&desk.login("ann@example.org", PASSWORD).await);
+        }
     }
     assert!(unknown * 2 > known && known * 2 > unknown, "known {known:?}, unknown {unknown:?}");
 }

@@ -89,6 +89,12 @@ impl Takes for CallerOfRevoked {
     }
 }
 
+impl Takes for crate::auth::cookie::CallerOrCookie {
+    fn describe(operation: &mut Operation) {
+        Caller::describe(operation);
+    }
+}
+
 impl<T: JsonSchema + Validate> Takes for Valid<T> {
     fn describe(operation: &mut Operation) {
         operation.takes_body::<T>();
@@ -159,6 +165,14 @@ impl<A: Answers> Answers for Result<A, Problem> {
 
 impl Answers for NoContent {
     fn describe(_: &mut Operation) {}
+}
+
+/// An answer with headers of its own, a cookie among them.
+impl<A: Answers> Answers for (axum::http::HeaderMap, A) {
+    fn describe(operation: &mut Operation) {
+        A::describe(operation);
+        operation.answers_header("Set-Cookie");
+    }
 }
 
 /// A command's answer: what the ledger can say instead of it is everybody's.

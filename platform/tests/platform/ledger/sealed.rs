@@ -52,7 +52,8 @@ impl Aggregate for Account {
         Ok(())
     }
 
-    fn apply(&mut self, AccountEvent::Registered(registered): AccountEvent) {
+    fn apply(&mut self, event: AccountEvent) {
+        let AccountEvent::Registered(registered) = event else { return };
         self.name = registered.username.reveal().ok().flatten().map(str::to_owned);
     }
 }

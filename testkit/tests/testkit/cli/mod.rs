@@ -1,6 +1,7 @@
 //! What an operator types, and what comes back.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod admin;
 mod backup;
 mod events;
 mod metrics;
