@@ -7,7 +7,7 @@ use schemas::auth::{PasswordReason, RevocationReason, Role};
 use schemas::{SessionId, Timestamp, UserId};
 
 use super::account::{Account, AccountCommand, AccountRefused};
-use super::ending::end_others;
+use super::ending::{end_latecomers, end_others};
 use super::identity::{EMAIL, email_digest};
 use super::kept::{credentials_changed, password_of, put_password};
 use super::opening::random_token;
@@ -141,9 +141,13 @@ pub async fn reset_password(
         for effect in put_password(user, stored.as_deref(), hash.clone()) {
             unit.effect(effect);
         }
-        let ended = end_others(ledger, lifetimes, &mut unit, (user, None), RevocationReason::PasswordChanged).await?;
+        let whose = (user, None, None);
+        let mut ended = end_others(ledger, lifetimes, &mut unit, whose, RevocationReason::PasswordChanged).await?;
         match unit.commit().await {
-            Ok(_) => return Ok(Reset { user, drawn, ended }),
+            Ok(_) => {
+                ended.extend(end_latecomers(ledger, lifetimes, context(), (user, None, &hash)).await?);
+                return Ok(Reset { user, drawn, ended });
+            }
             Err(CommitError::Ledger(AppendError::Reserved { kind, .. })) if credentials_changed(&kind) => {}
             Err(error) => return Err(error.into()),
         }

@@ -4,12 +4,12 @@ use futures::future::join_all;
 use platform::auth::{NotYetRevoked, Revocations};
 use platform::crash::crash_point;
 use platform::http::Problem;
-use platform::ledger::{Effect, ExecuteError, Ledger, Unit};
+use platform::ledger::{CommitError, Context, Effect, ExecuteError, Ledger, Unit};
 use schemas::auth::RevocationReason;
 use schemas::{SessionId, Timestamp, UserId};
 
 use super::Lifetimes;
-use super::kept::{KeptSession, REFRESH, REVOKED, session_key, session_of};
+use super::kept::{KeptSession, REFRESH, REVOKED, credentials, session_key, session_of};
 use super::opening::after;
 use super::session::{Session, SessionCommand, SessionRefused};
 
@@ -40,21 +40,43 @@ pub(super) async fn end(
     Ok((session, tokens_end))
 }
 
-/// Lets the end of all sessions of a user but one travel with a unit.
+/// Lets the end of all sessions of a user but one travel with a unit; of all that were opened with another password than this, when one is named.
 pub(super) async fn end_others(
     ledger: &Ledger,
     lifetimes: Lifetimes,
     unit: &mut Unit,
-    (user, but): (UserId, Option<SessionId>),
+    (user, but, hash): (UserId, Option<SessionId>, Option<&str>),
     reason: RevocationReason,
 ) -> Result<Vec<Ended>, ExecuteError<SessionRefused>> {
     let mut ended = Vec::new();
-    for (session, _) in KeptSession::all_of(ledger, user).await? {
-        if Some(session) != but {
+    let counts = hash.map(credentials);
+    for (session, kept) in KeptSession::all_of(ledger, user).await? {
+        if Some(session) != but && counts.as_ref() != Some(&kept.credentials) {
             ended.push(end(ledger, lifetimes, unit, (user, session), reason).await?);
         }
     }
     Ok(ended)
+}
+
+/// Ends what was opened with an old password while it was being changed: between the look at the sessions and the commit. Afterwards none can be, since a
+/// sign-in claims the password it was made with.
+pub(super) async fn end_latecomers(
+    ledger: &Ledger,
+    lifetimes: Lifetimes,
+    context: Context,
+    (user, but, hash): (UserId, Option<SessionId>, &str),
+) -> Result<Vec<Ended>, CommitError> {
+    let mut all = Vec::new();
+    loop {
+        let mut unit = ledger.unit(context.clone());
+        let whose = (user, but, Some(hash));
+        let ended = end_others(ledger, lifetimes, &mut unit, whose, RevocationReason::PasswordChanged).await?;
+        if unit.is_empty() {
+            return Ok(all);
+        }
+        unit.commit().await?;
+        all.extend(ended);
+    }
 }
 
 /// Makes ended sessions known here at once and everywhere else before it returns.

@@ -33,6 +33,8 @@ pub(super) struct KeptSession {
     pub(super) used_at: Timestamp,
     /// When the last of its access tokens ends.
     pub(super) tokens_end: Timestamp,
+    /// The password that it was opened with ([`credentials`]).
+    pub(super) credentials: String,
 }
 
 /// Of a refresh token.

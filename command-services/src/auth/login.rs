@@ -136,7 +136,7 @@ async fn open(
     let account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
     let opening = Opening::of(&auth, user, account.role, &request)?;
     let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
-    opening.join(&mut unit).await?;
+    opening.join(&mut unit, hashed_anew.as_deref().unwrap_or(&stored)).await?;
     match hashed_anew {
         None => drop(unit.effect(claim_credentials(user, &stored))),
         Some(hash) => {

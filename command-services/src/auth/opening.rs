@@ -16,7 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Auth;
-use super::kept::{KeptRefresh, KeptSession, digest};
+use super::kept::{KeptRefresh, KeptSession, credentials, digest};
 use super::session::{Session, SessionCommand, SessionRefused};
 use super::view::AccountView;
 
@@ -61,10 +61,10 @@ impl Pair {
         })
     }
 
-    /// What is kept of it; `after` so many others of its session, and handed out to this place.
-    pub(super) fn kept(&self, user: UserId, after: u64, from: String) -> Result<[Effect; 2], Problem> {
+    /// What is kept of it; `after` so many others of its session, which was opened with these credentials, and handed out to this place.
+    pub(super) fn kept(&self, user: UserId, after: u64, credentials: String, from: String) -> Result<[Effect; 2], Problem> {
         let refresh = digest(&self.refresh_token);
-        let session = KeptSession { refresh: refresh.clone(), from, used_at: clock::now(), tokens_end: self.tokens_end };
+        let session = KeptSession { refresh: refresh.clone(), from, used_at: clock::now(), tokens_end: self.tokens_end, credentials };
         let token = KeptRefresh { user, session: self.session, after, used_up_at: None };
         Ok([token.put(refresh, self.expires_at)?, session.put(user, self.session, self.expires_at)?])
     }
@@ -148,8 +148,8 @@ impl Opening {
         })
     }
 
-    /// Lets the session's start and its secrets travel with a unit.
-    pub(super) async fn join(&self, unit: &mut Unit) -> Result<(), Problem> {
+    /// Lets the session's start and its secrets travel with a unit; `hash` is of the password that opened it.
+    pub(super) async fn join(&self, unit: &mut Unit, hash: &str) -> Result<(), Problem> {
         let start = SessionCommand::Start {
             session_id: self.session,
             user_id: self.user,
@@ -158,7 +158,7 @@ impl Opening {
             expires_at: self.pair.expires_at,
         };
         unit.create::<Session>(self.session, start, &()).await?;
-        for effect in self.pair.kept(self.user, 0, self.from.clone())? {
+        for effect in self.pair.kept(self.user, 0, credentials(hash), self.from.clone())? {
             unit.effect(effect);
         }
         Ok(())

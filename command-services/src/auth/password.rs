@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::Auth;
 use super::account::{Account, AccountCommand};
-use super::ending::{announce, announce_again, end_others, revocation_pending};
+use super::ending::{announce, announce_again, end_latecomers, end_others, revocation_pending};
 use super::hasher::Busy;
 use super::kept::{credentials_changed, password_of, put_password};
 use super::lockout::Locked;
@@ -86,16 +86,20 @@ async fn change(
     // A token may outlive its account.
     let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     let email = account.email.unwrap_or_default();
+    let context = Context { actor: Actor::User(caller.user), request, record: None };
     for _ in 0..ATTEMPTS {
-        let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request: request.clone(), record: record.clone() });
+        let mut unit = auth.ledger.unit(Context { record: record.clone(), ..context.clone() });
         let stored = password_of(&auth.ledger, caller.user).await?;
         match judge(&auth, &email, Some(caller.user), stored.clone(), body.current_password.clone()).await? {
             Judged::Right => {}
             Judged::Wrong => {
                 let again = unit.answered().await?;
-                let already = again.is_some() || auth.hasher.verify(body.new_password.clone(), stored).await?;
+                let already = again.is_some() || auth.hasher.verify(body.new_password.clone(), stored.clone()).await?;
                 if !already {
                     return Err(ChangeRefused::Wrong.into());
+                }
+                if let Some(hash) = stored.filter(|_| again.is_none()) {
+                    end_latecomers(&auth.ledger, auth.lifetimes, context, (caller.user, Some(caller.session), &hash)).await?;
                 }
                 announce_again(&auth.ledger, &auth.revocations, caller.user).await?;
                 return match again {
@@ -107,17 +111,19 @@ async fn change(
         let hash = auth.hasher.hash(body.new_password.clone()).await?;
         let changed = AccountCommand::ChangePassword { user_id: caller.user, reason: PasswordReason::Changed };
         unit.execute::<Account>(caller.user, changed, &()).await?;
-        for effect in put_password(caller.user, stored.as_deref(), hash) {
+        for effect in put_password(caller.user, stored.as_deref(), hash.clone()) {
             unit.effect(effect);
         }
-        let but = (caller.user, Some(caller.session));
-        let ended = end_others(&auth.ledger, auth.lifetimes, &mut unit, but, RevocationReason::PasswordChanged).await?;
+        let but = (caller.user, Some(caller.session), None);
+        let mut ended = end_others(&auth.ledger, auth.lifetimes, &mut unit, but, RevocationReason::PasswordChanged).await?;
         match unit.commit().await {
             Ok(committed) if committed.again => {
                 announce_again(&auth.ledger, &auth.revocations, caller.user).await?;
                 return Ok(committed);
             }
             Ok(committed) => {
+                let whose = (caller.user, Some(caller.session), hash.as_str());
+                ended.extend(end_latecomers(&auth.ledger, auth.lifetimes, context, whose).await?);
                 announce(&auth.revocations, &ended).await?;
                 return Ok(committed);
             }

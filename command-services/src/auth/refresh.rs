@@ -73,6 +73,8 @@ async fn refresh(auth: Auth, request: RequestContext, body: Refresh) -> Result<(
         if let Some(used_up_at) = kept.used_up_at {
             return Err(judge_return(&auth, request, &kept, used_up_at, &from).await);
         }
+        // Without it the session has ended a moment ago.
+        let session = KeptSession::of(&auth.ledger, kept.user, kept.session).await?.ok_or(RefreshRefused::Invalid)?;
         // Tokens say what the account may do now, not what it might when the session began.
         let account = AccountView::load(&auth.ledger, kept.user).await?.ok_or(RefreshRefused::Invalid)?;
         let pair = Pair::of(&auth, kept.user, kept.session, account.role)?;
@@ -87,7 +89,7 @@ async fn refresh(auth: Auth, request: RequestContext, body: Refresh) -> Result<(
         }
         let used_up = KeptRefresh { used_up_at: Some(clock::now()), ..kept.clone() };
         unit.effect(used_up.put(digest.clone(), pair.expires_at)?);
-        for effect in pair.kept(kept.user, kept.after + 1, from.clone())? {
+        for effect in pair.kept(kept.user, kept.after + 1, session.credentials.clone(), from.clone())? {
             unit.effect(effect);
         }
         match unit.commit().await {

@@ -112,10 +112,10 @@ async fn register(auth: Auth, request: RequestContext, body: Register) -> Result
         let owner = user.to_string();
         unit.effect(Effect::Claim { kind: identity::EMAIL, key: email_key, owner: owner.clone(), expires_at: None });
         unit.effect(Effect::Claim { kind: identity::USERNAME, key: username_key, owner, expires_at: None });
+        opening.join(&mut unit, &hash).await?;
         for effect in put_password(user, None, hash) {
             unit.effect(effect);
         }
-        opening.join(&mut unit).await?;
         let committed = unit.commit().await.map_err(|error| match error {
             CommitError::Ledger(AppendError::Reserved { .. }) => RegisterRefused::Taken.into(),
             other => Problem::from(other),

@@ -87,7 +87,7 @@ async fn revoke(auth: Auth, request: RequestContext, caller: Caller, session: Se
 /// Ends every session of the caller's but the one that asks. Safe to repeat, as above.
 async fn revoke_others(auth: Auth, request: RequestContext, caller: Caller) -> Result<Committed, Problem> {
     let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request, record: None });
-    let but = (caller.user, Some(caller.session));
+    let but = (caller.user, Some(caller.session), None);
     let ended = end_others(&auth.ledger, auth.lifetimes, &mut unit, but, RevocationReason::Revoked).await?;
     if unit.is_empty() {
         announce_again(&auth.ledger, &auth.revocations, caller.user).await?;

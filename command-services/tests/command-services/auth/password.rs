@@ -85,30 +85,47 @@ async fn a_change_can_be_repeated_with_its_key_or_without() {
 }
 
 #[tokio::test]
-async fn no_session_is_begun_with_a_password_that_was_changed_meanwhile() {
+async fn a_sign_in_that_began_with_another_password_than_now_counts_opens_nothing() {
+    let desk = Desk::open().await;
+    token(&desk.register("ann@example.org", "ann").await);
+    // As if another had been stored after this one was looked at.
+    sqlx::query("UPDATE reservations SET owner = 'another' WHERE kind = 'credentials.v1'").execute(&desk.pool).await.unwrap();
+    is_problem(&desk.login("ann@example.org", PASSWORD).await, 401, "invalid_credentials");
+    assert_eq!(desk.count("SELECT count(*) FROM events WHERE event_type = 'session.started'").await, 1);
+}
+
+/// Whether so many wait for the ledger's lane.
+async fn waiting(desk: &Desk, how_many: i64) {
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait_until(("they wait for the lane", how_many), SOON, async || (desk.count(waiting).await >= how_many).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_opened_while_the_password_changes_ends_with_the_others() {
     let desk = std::sync::Arc::new(Desk::open().await);
     let ann = desk.register("ann@example.org", "ann").await;
-    let mut passwords = (PASSWORD.to_owned(), NEW.to_owned());
-    for _ in 0..6 {
-        let signing_in: Vec<_> = (0..4)
-            .map(|_| {
-                let (desk, password) = (desk.clone(), passwords.0.clone());
-                tokio::spawn(async move { desk.login("ann@example.org", &password).await })
-            })
-            .collect();
-        let changed = change(&desk, token(&ann), &passwords.0, &passwords.1).await;
-        assert_eq!(changed.0, 204, "{}", changed.2);
-        for sign_in in signing_in {
-            let answer = sign_in.await.unwrap();
-            if answer.0 == 200 {
-                is_problem(&desk.me(token(&answer)).await, 401, "unauthenticated");
-            }
-        }
-        assert_eq!(desk.sessions(token(&ann)).await.len(), 1);
-        token(&desk.login("ann@example.org", &passwords.1).await);
-        assert_eq!(desk.send("DELETE", "/api/v1/auth/sessions", Some(token(&ann)), None).await.0, 204);
-        passwords = (passwords.1, passwords.0);
+    // Both are under way, the sign-in first: it is stored after the change has looked at the sessions, and before the change.
+    let mut lane = desk.pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1, 0)").bind(schemas::key_hash("auth_ledger")).execute(&mut *lane).await.unwrap();
+    let there = desk.clone();
+    let sign_in = tokio::spawn(async move { there.login("ann@example.org", PASSWORD).await });
+    waiting(&desk, 1).await;
+    let (there, anns) = (desk.clone(), token(&ann).to_owned());
+    let changing = tokio::spawn(async move { change(&there, &anns, PASSWORD, NEW).await });
+    // The change's append waits behind the other: until it has asked the hasher twice, which is all that it does before.
+    let hashed = async || desk.auth.hasher.verify("x".into(), None).await.unwrap();
+    for _ in 0..3 {
+        hashed().await;
     }
+    lane.commit().await.unwrap();
+    let (sign_in, changed) = (sign_in.await.unwrap(), changing.await.unwrap());
+    assert_eq!(changed.0, 204, "{}", changed.2);
+    if sign_in.0 == 200 {
+        is_problem(&desk.me(token(&sign_in)).await, 401, "unauthenticated");
+    }
+    assert_eq!(desk.sessions(token(&ann)).await.len(), 1);
+    token(&desk.login("ann@example.org", NEW).await);
+    assert_eq!(desk.sessions(token(&ann)).await.len(), 2, "who signs in with the new one stays");
 }
 
 /// Gives the account a hash as the monolith stored it.
