@@ -5,6 +5,7 @@
 //! * [`postgres`] connections, databases, roles, migrations · [`redis`] the one way to Redis · [`private`] servers of our own
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
+//! * [`presence`] who is online
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod log;
 pub mod marks;
 pub mod postgres;
+pub mod presence;
 pub mod private;
 pub mod redis;
 pub mod shutdown;

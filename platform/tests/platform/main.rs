@@ -10,6 +10,7 @@ mod ledger;
 mod log;
 mod marks;
 mod own_redis;
+mod presence;
 mod private;
 mod redis;
 mod telemetry;

@@ -1,0 +1,202 @@
+//! Who is online: leases in Redis, and only ever a hint.
+//!
+//! Operational data, never an event and never rebuilt. Nothing may rest on it but what people are shown: a lease that was lost makes nobody miss a
+//! message. While Redis is away nobody is known to be online, and nobody's last visit is known; that is no error.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ::redis::Script;
+use schemas::{Timestamp, UserId};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::redis::{Redis, RedisAway};
+
+/// How long a lease holds unless it is renewed.
+pub const LEASE: Duration = Duration::from_secs(60);
+
+/// User → end of the longest of their leases, in ms since 1970 by the clock of Redis.
+const ONLINE: &str = "presence:online";
+/// User → when they last came, renewed or left, in the same time.
+const SEEN: &str = "presence:seen";
+/// Lone questions that wait at the same time are asked together.
+const TOGETHER: usize = 256;
+const QUEUE: usize = 4_096;
+
+/// KEYS: [`ONLINE`], [`SEEN`], the user's holders. ARGV: user, holder, lease in ms. Whatever has ended goes by the way.
+static COME: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        local ends = now + ARGV[3]
+        redis.call('ZADD', KEYS[3], ends, ARGV[2])
+        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+        if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
+        redis.call('ZADD', KEYS[1], 'GT', ends, ARGV[1])
+        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+        redis.call('ZADD', KEYS[2], now, ARGV[1])
+        return 0",
+    )
+});
+
+/// KEYS: [`ONLINE`], [`SEEN`], the user's holders. ARGV: user, holder.
+static GO: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        redis.call('ZREM', KEYS[3], ARGV[2])
+        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+        local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
+        if last[2] then redis.call('ZADD', KEYS[1], last[2], ARGV[1]) else redis.call('ZREM', KEYS[1], ARGV[1]) end
+        redis.call('ZADD', KEYS[2], now, ARGV[1])
+        return 0",
+    )
+});
+
+/// Seconds and microseconds since 1970, by the clock of Redis.
+type Time = (i64, i64);
+/// Of each member that was asked for.
+type Scores = Vec<Option<f64>>;
+
+/// What is known of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Whether anything holds a lease for them.
+    pub is_online: bool,
+    /// When they last came, renewed a lease, or left. To whom it may be shown is their settings' business.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// Leases for being online. A user is online while anything holds one for them: a socket, a session that said so. Clones share it.
+#[derive(Clone)]
+pub struct Presence {
+    redis: Redis,
+    lease: Duration,
+    asks: mpsc::Sender<Ask>,
+}
+
+struct Ask {
+    user: UserId,
+    answer: oneshot::Sender<bool>,
+}
+
+impl Presence {
+    /// On this Redis.
+    #[must_use]
+    pub fn new(redis: Redis) -> Self {
+        Self::leased_for(LEASE, redis)
+    }
+
+    /// As [`Presence::new`], with leases of another length, for tests.
+    #[must_use]
+    pub fn leased_for(lease: Duration, redis: Redis) -> Self {
+        let (asks, asked) = mpsc::channel(QUEUE);
+        tokio::spawn(answer(asked, redis.clone()));
+        Self { redis, lease, asks }
+    }
+
+    /// Takes or renews a lease: `holder` is unique among those of the user (a socket's id, a session's).
+    pub async fn online(&self, user: UserId, holder: &str) {
+        let args = [user.to_string(), holder.to_owned(), self.lease.as_millis().to_string()];
+        self.tell(&COME, user, &args).await;
+    }
+
+    /// Gives a lease up at once. Others of the same user stand.
+    pub async fn offline(&self, user: UserId, holder: &str) {
+        self.tell(&GO, user, &[user.to_string(), holder.to_owned()]).await;
+    }
+
+    async fn tell(&self, script: &Script, user: UserId, args: &[String]) {
+        let keys = [ONLINE.to_owned(), SEEN.to_owned(), format!("presence:of:{user}")];
+        if let Err(error) = self.redis.script::<i64>(script, &keys, args).await {
+            tracing::debug!(%error, "a lease could not be noted");
+        }
+    }
+
+    /// What is known of each of them, in their order, in one round trip.
+    pub async fn of(&self, users: &[UserId]) -> Vec<Seen> {
+        self.known(users).await.unwrap_or_else(|_| vec![Seen::default(); users.len()])
+    }
+
+    /// Whether one of them is online. Questions of many callers at the same time share a round trip.
+    pub async fn is_online(&self, user: UserId) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.redis.is_up() && self.asks.send(Ask { user, answer }).await.is_ok() && answered.await.unwrap_or(false)
+    }
+
+    /// How many people are online.
+    pub async fn count(&self) -> u64 {
+        match self.now().await {
+            Ok(now) => {
+                let mut count = ::redis::pipe();
+                count.cmd("ZCOUNT").arg(ONLINE).arg(format!("({now}")).arg("+inf");
+                self.redis.query::<(u64,)>(&count).await.map_or(0, |(count,)| count)
+            }
+            Err(_) => 0,
+        }
+    }
+
+    async fn now(&self) -> Result<i64, RedisAway> {
+        let mut time = ::redis::pipe();
+        time.cmd("TIME");
+        Ok(millis(self.redis.query::<(Time,)>(&time).await?.0))
+    }
+
+    async fn known(&self, users: &[UserId]) -> Result<Vec<Seen>, RedisAway> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let members: Vec<String> = users.iter().map(ToString::to_string).collect();
+        let mut ask = ::redis::pipe();
+        ask.cmd("TIME").cmd("ZMSCORE").arg(ONLINE).arg(&members).cmd("ZMSCORE").arg(SEEN).arg(&members);
+        let (time, ends, seen): (Time, Scores, Scores) = self.redis.query(&ask).await?;
+        let now = millis(time);
+        let known = ends.into_iter().zip(seen);
+        Ok(known.map(|(ends, seen)| Seen { is_online: holds(ends, now), last_seen: seen.and_then(timestamp) }).collect())
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+/// Answers lone questions, those that wait at the same time in one round trip. Runs until the last [`Presence`] is gone.
+async fn answer(mut asked: mpsc::Receiver<Ask>, redis: Redis) {
+    let mut asks = Vec::with_capacity(TOGETHER);
+    while asked.recv_many(&mut asks, TOGETHER).await > 0 {
+        let mut ask = ::redis::pipe();
+        ask.cmd("TIME").cmd("ZMSCORE").arg(ONLINE);
+        asks.iter().for_each(|one| {
+            ask.arg(one.user.to_string());
+        });
+        let (now, ends) = match redis.query::<(Time, Scores)>(&ask).await {
+            Ok((time, ends)) => (millis(time), ends),
+            Err(_) => (0, vec![None; asks.len()]),
+        };
+        for (one, ends) in asks.drain(..).zip(ends) {
+            // Who has gone meanwhile does not want to know.
+            let _ = one.answer.send(holds(ends, now));
+        }
+    }
+}
+
+fn millis((seconds, micros): Time) -> i64 {
+    seconds * 1_000 + micros / 1_000
+}
+
+/// Whether a lease that ends then holds now.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+fn holds(ends: Option<f64>, now: i64) -> bool {
+    ends.is_some_and(|ends| ends > now as f64)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 are far below 2^53")]
+fn timestamp(millis: f64) -> Option<Timestamp> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis as i64) * 1_000_000).ok().map(Timestamp::from)
+}
