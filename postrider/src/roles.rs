@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use command_services::auth::{self, Hasher, Lifetimes};
-use command_services::messages;
+use command_services::{messages, users};
 use platform::auth::{Revocations, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
@@ -18,6 +18,7 @@ use platform::log::topics::{Finding, Topics};
 use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
 use platform::marks::{Heads, Marks};
 use platform::postgres::{Databases, Pools, Service};
+use platform::presence::Presence;
 use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -146,10 +147,13 @@ impl Roles {
     }
 
     fn router(&self) -> Router {
-        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone() };
+        let presence = Presence::new(self.redis.clone());
+        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone(), presence: presence.clone() };
         let messages =
             messages::Messages::new(self.messages.clone(), self.freshness.clone(), self.tokens.clone(), self.router_auth.shutdown.clone());
-        auth::router(self.router_auth.clone()).merge(messages::router(messages)).merge(query_api::router(reads))
+        let users =
+            users::Users::new(self.users.clone(), self.freshness.clone(), presence, self.tokens.clone(), self.router_auth.shutdown.clone());
+        auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.

@@ -3,10 +3,13 @@
 //! A query's pool comes out of [`platform::fresh::Fresh`] and nowhere else, so none can read a model that it has not waited for.
 #![warn(missing_docs)]
 
+mod contacts;
 mod conversation;
 mod database;
 mod keyset;
+mod own;
 mod pending;
+mod search;
 mod streaming;
 #[cfg(test)]
 mod testing;
@@ -16,6 +19,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use platform::auth::Tokens;
 use platform::fresh::Freshness;
+use platform::presence::Presence;
 
 /// What queries need: whom to believe, and how fresh a read model is.
 #[derive(Debug, Clone, FromRef)]
@@ -24,10 +28,18 @@ pub struct Reads {
     pub tokens: Tokens,
     /// Waits for read models, and holds their pools.
     pub freshness: Freshness,
+    /// Who is here, for those who may see it.
+    pub presence: Presence,
 }
 
 /// Every query, below `/api/v1`.
 pub fn router(state: Reads) -> Router {
-    let routes = Router::new().merge(conversation::routes()).merge(pending::routes()).merge(user::routes());
+    let routes = Router::new()
+        .merge(conversation::routes())
+        .merge(pending::routes())
+        .merge(user::routes())
+        .merge(search::routes())
+        .merge(own::routes())
+        .merge(contacts::routes());
     Router::new().nest("/api/v1", routes).with_state(state)
 }
