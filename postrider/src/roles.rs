@@ -140,6 +140,7 @@ impl Roles {
             tokens: tokens.clone(),
             revocations: revocations.clone(),
             hasher: Hasher::new(cores.saturating_sub(1).max(1), config.auth.hasher_queue, Duration::from_secs(10)),
+            portraits: auth::Portraits::new(freshness.clone()),
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: ground.shutdown.clone(),
         };

@@ -65,14 +65,12 @@ impl UsersEvent {
 }
 
 /// Of a field that may be absent (unchanged) or `null` (cleared): what is there is `Some`, whatever it is.
-#[expect(clippy::option_option, reason = "absent and null say different things")]
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Personal>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 /// `profile.updated`: only what changed. `null` clears.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[expect(clippy::option_option, reason = "absent and null say different things")]
 pub struct ProfileUpdated {
     /// Whose profile.
     pub user_id: UserId,

@@ -16,7 +16,6 @@ pub struct Profile {
 
 /// How somebody presents themselves: `None` was never said, `Some(None)` was cleared (or erased).
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::option_option, reason = "never said and cleared are two things")]
 pub struct Presented {
     pub full_name: Option<Option<String>>,
     pub bio: Option<Option<String>>,

@@ -22,7 +22,6 @@ pub struct Profiles {
 /// What somebody changed of how they present themselves: `None` is unchanged, `Some(None)` is cleared. `Debug` is left out on purpose: this is personal data in the clear.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[expect(missing_debug_implementations, reason = "personal data in the clear must not reach a log line")]
-#[expect(clippy::option_option, reason = "unchanged and cleared are two things")]
 pub struct Presented {
     /// As they want to be called.
     pub full_name: Option<Option<String>>,
@@ -53,7 +52,6 @@ impl Presented {
 /// What somebody changed in a batch.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[expect(missing_debug_implementations, reason = "personal data in the clear must not reach a log line")]
-#[expect(clippy::option_option, reason = "unchanged and erased are two things")]
 pub struct Change {
     /// How they present themselves.
     pub presented: Presented,
