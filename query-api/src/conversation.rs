@@ -10,7 +10,7 @@ use axum::routing::get;
 use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::{Id, Params, Problem};
-use schemas::read_models::{Conversations, Users};
+use schemas::read_models::{Conversations, Profiles, Users};
 use schemas::{ConversationId, MessageId, UserId, conversation_id};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
@@ -33,13 +33,17 @@ async fn conversation(
     caller: Caller,
     params: Params,
     Id(other): Id<UserId>,
-    fresh: Fresh<(Conversations, Users)>,
+    fresh: Fresh<(Conversations, Users, Profiles)>,
 ) -> Result<Response, Problem> {
     params.must_be(&caller)?;
     let asked = Asked::of(&params)?;
-    let (messages, users) = fresh.pools();
-    let known = peers::of(users, &[other.0]).await?;
-    answer(messages.clone(), Viewer::of(caller.user, known.get(&other.0)), other, asked).await
+    let (messages, users, _) = fresh.pools();
+    let viewer = match peers::of(users, &[other.0]).await {
+        Ok(known) => Viewer::of(caller.user, known.get(&other.0)),
+        // What people said does not wait for what one of them wants: until that is known again, nothing of it is shown.
+        Err(_) => Viewer { user: caller.user, sees_reading: false },
+    };
+    answer(messages.clone(), viewer, other, asked).await
 }
 
 async fn answer(pool: PgPool, caller: Viewer, other: UserId, asked: Asked) -> Result<Response, Problem> {

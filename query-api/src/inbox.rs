@@ -13,7 +13,7 @@ use axum::routing::get;
 use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::{Params, Problem};
-use schemas::read_models::{Conversations, Users};
+use schemas::read_models::{Conversations, Profiles, Users};
 use schemas::{MessageObject, Timestamp, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -34,9 +34,9 @@ pub(crate) fn routes() -> Router<Reads> {
 }
 
 /// The caller's conversations, newest first. Without `limit` all of them; with it that many, and a link to the next ones.
-async fn inbox(caller: Caller, params: Params, fresh: Fresh<(Conversations, Users)>) -> Result<Response, Problem> {
+async fn inbox(caller: Caller, params: Params, fresh: Fresh<(Conversations, Users, Profiles)>) -> Result<Response, Problem> {
     params.must_be(&caller)?;
-    let (messages, users) = fresh.pools();
+    let (messages, users, _) = fresh.pools();
     let before = params.parse::<Cursor>("before", "must be the cursor of a link that was given")?.map(|Cursor(key)| key);
     answer(messages.clone(), users.clone(), caller.user, limit(&params)?, before).await
 }

@@ -65,7 +65,8 @@ async fn login(auth: Auth, request: RequestContext, body: Login) -> Result<(Comm
     let (Some(user), true) = (user, right) else { return Err(LoginRefused::Wrong.into()) };
     let shutdown = auth.shutdown.clone();
     detached(&shutdown, async move {
-        let account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
+        let mut account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
+        auth.portraits.complete(&mut account).await;
         let opening = Opening::of(&auth, user, account.role, &request)?;
         let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
         opening.join(&auth, &mut unit).await?;

@@ -13,6 +13,7 @@ mod login;
 mod logout;
 mod me;
 mod opening;
+mod portraits;
 mod register;
 pub mod session;
 mod verify_token;
@@ -29,6 +30,7 @@ use platform::shutdown::Shutdown;
 
 pub use hasher::{Busy, Hasher};
 pub use keeper::revocations_keeper;
+pub use portraits::Portraits;
 
 /// How long what a sign-in hands out is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Auth {
     pub revocations: Revocations,
     /// Passwords.
     pub hasher: Hasher,
+    /// Names and pictures, for answers.
+    pub portraits: Portraits,
     /// Of tokens.
     pub lifetimes: Lifetimes,
     /// Commands outlive their clients; the end waits for them.

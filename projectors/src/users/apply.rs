@@ -1,10 +1,12 @@
 //! Rows of a folded batch.
 
 use platform::log::ProjectionTx;
+use schemas::search;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Fold;
+use crate::opened::array;
 
 /// Adds users; those who are there stay as they are.
 pub(super) async fn insert(tx: &mut ProjectionTx<'_>, users: &Fold) -> Result<(), sqlx::Error> {
@@ -28,6 +30,47 @@ pub(super) async fn insert(tx: &mut ProjectionTx<'_>, users: &Fold) -> Result<()
         &public_keys as &[Option<&str>],
         &roles as &[&str],
         &times,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What people are found by.
+pub(super) async fn find_by(tx: &mut ProjectionTx<'_>, users: &Fold) -> Result<(), sqlx::Error> {
+    let addresses = users.iter().filter_map(|(id, user)| Some((id.0, search::folded(user.email.as_ref()?))));
+    let (ids, terms): (Vec<Uuid>, Vec<String>) = addresses.unzip();
+    let pieces: Vec<String> = terms.iter().map(|term| array(&search::pieces(term))).collect();
+    sqlx::query!(
+        "INSERT INTO addresses (user_id, term, pieces)
+         SELECT id, term, pieces::int[] FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new(id, term, pieces)
+         ON CONFLICT (user_id) DO NOTHING",
+        &ids,
+        &terms,
+        &pieces,
+    )
+    .execute(&mut **tx)
+    .await?;
+
+    let (mut ids, mut fields, mut terms) = (Vec::<Uuid>::new(), Vec::<&str>::new(), Vec::<String>::new());
+    for (id, user) in users {
+        for (field, name) in [("username", &user.username), ("full_name", &user.full_name)] {
+            if let Some(name) = name {
+                ids.push(id.0);
+                fields.push(field);
+                terms.push(search::folded(name));
+            }
+        }
+    }
+    let pieces: Vec<String> = terms.iter().map(|term| array(&search::pieces(term))).collect();
+    sqlx::query!(
+        "INSERT INTO names (user_id, field, term, pieces)
+         SELECT id, field, term, pieces::int[] FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS new(id, field, term, pieces)
+         ON CONFLICT (user_id, field) DO NOTHING",
+        &ids,
+        &fields as &[&str],
+        &terms,
+        &pieces,
     )
     .execute(&mut **tx)
     .await?;

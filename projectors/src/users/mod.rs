@@ -73,7 +73,7 @@ impl Projection for Users {
     type Model = read_models::Users;
     type Folded = Fold;
 
-    const BUILD: i32 = 1;
+    const BUILD: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
@@ -103,6 +103,7 @@ impl Projection for Users {
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.is_empty() {
             apply::insert(tx, fold).await?;
+            apply::find_by(tx, fold).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod body;
 mod digest;
 
-pub(super) use body::when_it_is_one;
+pub(crate) use body::when_it_is_one;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::Messages;
 use super::message::{Draft, Message, MessageCommand, MessageRefused};
+use super::people::Between;
 use body::SendBody;
 
 pub(super) fn routes() -> Router<Messages> {
@@ -43,6 +44,9 @@ pub enum SendRefused {
     /// Nobody has this id.
     #[error("no such user")]
     RecipientUnknown,
+    /// One of the two has blocked the other; which of them is not said.
+    #[error("one of you has blocked the other")]
+    Blocked,
     /// The id was used before, by another sender, for another recipient or for other content.
     #[error("this message id already belongs to another message")]
     IdTaken,
@@ -57,8 +61,8 @@ pub enum SendError {
     /// The ledger did not store it.
     #[error(transparent)]
     Ledger(#[from] CommitError),
-    /// Whether the recipient exists could not be learned in time.
-    #[error("whether the recipient exists is not known")]
+    /// Whether the recipient exists and nobody is blocked could not be learned in time.
+    #[error("whether the recipient can be written to is not known")]
     Unsettled(Problem),
 }
 
@@ -78,7 +82,8 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
     let there = draft.via == Via::Relay && messages.presence.is_online(recipient).await;
     unit.remember(Some(digest), Some(if there { "delivered" } else { "queued" }.into()));
 
-    if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
+    let between = messages.people.between(sender, recipient).await.map_err(SendError::Unsettled)?;
+    if between != Between::Open {
         if let Some(first) = unit.answered().await? {
             return Ok(first);
         }
@@ -89,8 +94,10 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
                 Minted::Free => {}
             }
         }
-        if !messages.people.exist_at_head(recipient).await.map_err(SendError::Unsettled)? {
-            return Err(SendRefused::RecipientUnknown.into());
+        match messages.people.between_at_head(sender, recipient, between).await.map_err(SendError::Unsettled)? {
+            Between::Open => {}
+            Between::Blocked => return Err(SendRefused::Blocked.into()),
+            Between::Unknown => return Err(SendRefused::RecipientUnknown.into()),
         }
     }
 
@@ -200,6 +207,7 @@ impl From<SendRefused> for Problem {
     fn from(refused: SendRefused) -> Self {
         match refused {
             SendRefused::RecipientUnknown => Self::not_found("recipient_unknown", "Recipient not found"),
+            SendRefused::Blocked => Self::forbidden("blocked", "You cannot write to each other: one of you has blocked the other"),
             SendRefused::IdTaken => Self::conflict("id_taken", "This message_id already belongs to another message"),
         }
     }

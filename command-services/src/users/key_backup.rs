@@ -1,0 +1,62 @@
+//! Leaving a copy of one's private key: `POST /users/me/key-backup`. It comes encrypted, and what opens it never comes here.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use platform::auth::Caller;
+use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use schemas::UserId;
+use serde::{Deserialize, Serialize};
+
+use super::Users;
+use super::profile::ProfileCommand;
+
+/// The longest copy, in bytes.
+const LIMIT: usize = 64 * 1024;
+
+pub(super) fn routes() -> Router<Users> {
+    Router::new().route("/users/me/key-backup", post(http_keep))
+}
+
+/// What is to be kept.
+#[derive(Deserialize)]
+struct KeyBackup {
+    /// Opaque text, at most 64 KiB.
+    encrypted_private_key: String,
+    /// The caller, if anybody.
+    user_id: Option<UserId>,
+}
+
+impl Validate for KeyBackup {
+    fn validate(&self) -> Result<(), Violations> {
+        Violations::new()
+            .when(self.encrypted_private_key.is_empty(), "encrypted_private_key", "must not be empty")
+            .when(self.encrypted_private_key.len() > LIMIT, "encrypted_private_key", "must be at most 64 KiB")
+            .finish()
+    }
+    fn must_be_caller(&self) -> Vec<Option<UserId>> {
+        vec![self.user_id]
+    }
+}
+
+#[derive(Serialize)]
+struct Kept {
+    success: bool,
+}
+
+async fn http_keep(
+    State(users): State<Users>,
+    caller: Caller,
+    params: Params,
+    request: RequestContext,
+    key: IdempotencyKey,
+    Valid { body, sha256 }: Valid<KeyBackup>,
+) -> Result<Response, Problem> {
+    params.must_be(&caller)?;
+    let context = super::recorded(&caller, request, key, &sha256, 200);
+    let command = ProfileCommand::Keep { user_id: caller.user, encrypted_private_key: body.encrypted_private_key };
+    let shutdown = users.shutdown.clone();
+    let token = detached(&shutdown, async move { Ok(super::update::run(&users, context, caller.user, command).await?) }).await?;
+    Ok(Written(token, Json(Kept { success: true })).into_response())
+}
