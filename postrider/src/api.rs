@@ -23,9 +23,10 @@ pub fn described(api: Api) -> Api {
     )
 }
 
-const TAGS: [TagInfo; 7] = [
+const TAGS: [TagInfo; 8] = [
     TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
     TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
+    TagInfo { name: "contacts", text: "Whom one knows, and whom one keeps away." },
     TagInfo { name: "messages", text: "Direct messages: sending, history, receipts." },
     TagInfo { name: "relay", text: "What waits for a person until their device has it." },
     TagInfo { name: "groups", text: "Groups." },

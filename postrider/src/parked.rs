@@ -63,7 +63,11 @@ pub enum Projection {
     Conversations,
     Relay,
     People,
+    Blocks,
     Users,
+    Profiles,
+    Contacts,
+    Portraits,
 }
 
 /// Does it.
@@ -161,20 +165,30 @@ fn row([projection, topic, key, events, position, since, why]: [&str; 7]) -> Str
     format!("{projection:<13}  {topic:<8}  {key:<36}  {events:>6}  {position:>9}  {since:<27}  {why}")
 }
 
+/// What opens seals.
+async fn vault(config: &Config, pools: &Pools) -> Result<Vault> {
+    Ok(Vault::open(pools.keys.clone(), config.keys.wrapping_key.as_ref().map(|key| key.0)).await?)
+}
+
 impl Projection {
     fn name(self) -> &'static str {
         match self {
             Self::Conversations => read_models::Conversations::NAME,
             Self::Relay => read_models::Relay::NAME,
             Self::People => read_models::People::NAME,
+            Self::Blocks => read_models::Blocks::NAME,
             Self::Users => read_models::Users::NAME,
+            Self::Profiles => read_models::Profiles::NAME,
+            Self::Contacts => read_models::Contacts::NAME,
+            Self::Portraits => read_models::Portraits::NAME,
         }
     }
 
     fn pool(self, pools: &Pools) -> &PgPool {
         match self {
-            Self::Conversations | Self::Relay | Self::People => &pools.messages,
-            Self::Users => &pools.users,
+            Self::Conversations | Self::Relay | Self::People | Self::Blocks => &pools.messages,
+            Self::Users | Self::Profiles | Self::Contacts => &pools.users,
+            Self::Portraits => &pools.auth,
         }
     }
 
@@ -196,10 +210,11 @@ impl Projection {
             Self::Conversations => retry_parked(&projectors::Conversations, pool, topic, key).await?,
             Self::Relay => retry_parked(&projectors::Relay, pool, topic, key).await?,
             Self::People => retry_parked(&projectors::People, pool, topic, key).await?,
-            Self::Users => {
-                let vault = Vault::open(pools.keys.clone(), config.keys.wrapping_key.as_ref().map(|key| key.0)).await?;
-                retry_parked(&projectors::Users::new(vault), pool, topic, key).await?
-            }
+            Self::Blocks => retry_parked(&projectors::Blocks, pool, topic, key).await?,
+            Self::Users => retry_parked(&projectors::Users::new(vault(config, pools).await?), pool, topic, key).await?,
+            Self::Profiles => retry_parked(&projectors::Profiles::new(vault(config, pools).await?), pool, topic, key).await?,
+            Self::Contacts => retry_parked(&projectors::Contacts::new(vault(config, pools).await?), pool, topic, key).await?,
+            Self::Portraits => retry_parked(&projectors::Portraits::new(vault(config, pools).await?), pool, topic, key).await?,
         })
     }
 
@@ -209,7 +224,11 @@ impl Projection {
             Self::Conversations => skip_parked::<projectors::Conversations>(pool, topic, key).await,
             Self::Relay => skip_parked::<projectors::Relay>(pool, topic, key).await,
             Self::People => skip_parked::<projectors::People>(pool, topic, key).await,
+            Self::Blocks => skip_parked::<projectors::Blocks>(pool, topic, key).await,
             Self::Users => skip_parked::<projectors::Users>(pool, topic, key).await,
+            Self::Profiles => skip_parked::<projectors::Profiles>(pool, topic, key).await,
+            Self::Contacts => skip_parked::<projectors::Contacts>(pool, topic, key).await,
+            Self::Portraits => skip_parked::<projectors::Portraits>(pool, topic, key).await,
         };
         skipped.context("the event could not be given up")
     }

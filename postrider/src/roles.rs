@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_services::auth::{self, Hasher, Lifetimes, Lockout};
-use command_services::messages;
+use command_services::{messages, users};
 use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
@@ -94,6 +94,7 @@ struct Roles {
     revocations: Revocations,
     freshness: Freshness,
     auth: Ledger,
+    users: Ledger,
     messages: Ledger,
     presence: Presence,
     router_auth: auth::Auth,
@@ -110,10 +111,13 @@ impl Roles {
         let redis = connect(ground.redis.expose(), shutdown.clone()).map_err(|error| StartError::because("Redis cannot be used", error))?;
         let vault = Vault::open(pools.keys.clone(), config.keys.wrapping_key.as_ref().map(|key| key.0)).await?;
         let marks = Marks::new(redis.clone(), shutdown);
-        let heads =
-            Heads::new(BTreeMap::from([(Topic::Auth, pools.auth_reader.clone()), (Topic::Messages, pools.messages_reader.clone())]));
+        let heads = Heads::new(BTreeMap::from([
+            (Topic::Auth, pools.auth_reader.clone()),
+            (Topic::Users, pools.users_reader.clone()),
+            (Topic::Messages, pools.messages_reader.clone()),
+        ]));
         let reached = Reached::new(redis.clone(), models(pools), shutdown.clone());
-        let services = BTreeMap::from([("users", pools.users.clone()), ("messages", pools.messages.clone())]);
+        let services = BTreeMap::from([("auth", pools.auth.clone()), ("users", pools.users.clone()), ("messages", pools.messages.clone())]);
         let freshness = Freshness { marks: marks.clone(), heads, reached, pools: Arc::new(services) };
         let keys: PathBuf = ground.data_dir.path().join("keys");
         let signing = SigningKeys::open(&keys, &pools.auth, config.auth.access_token).await?;
@@ -130,8 +134,9 @@ impl Roles {
             };
             Ledger::open(config, vault.clone(), marks.clone(), shutdown.clone()).await
         };
-        let (auth, messages) = tokio::try_join!(
+        let (auth, users, messages) = tokio::try_join!(
             ledger(Topic::Auth, Service::Auth, &pools.auth_ledger),
+            ledger(Topic::Users, Service::Users, &pools.users_ledger),
             ledger(Topic::Messages, Service::Messages, &pools.messages_ledger)
         )?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -141,30 +146,29 @@ impl Roles {
             revocations: revocations.clone(),
             hasher: Hasher::new(cores.saturating_sub(1).max(1), config.auth.hasher_queue, Duration::from_secs(10)),
             lockout: Lockout::new(redis.clone()),
+            portraits: auth::Portraits::new(freshness.clone()),
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
             shutdown: ground.shutdown.clone(),
         };
         let presence = Presence::new(redis.clone());
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, messages, presence, router_auth })
+        Ok(Self { redis, vault, tokens, revocations, freshness, auth, users, messages, presence, router_auth })
     }
 
     fn router(&self) -> Api {
-        let reads = query_api::Reads { tokens: self.tokens.clone(), freshness: self.freshness.clone(), presence: self.presence.clone() };
-        let messages = messages::Messages::new(
-            self.messages.clone(),
-            self.freshness.clone(),
-            self.tokens.clone(),
-            self.presence.clone(),
-            self.router_auth.shutdown.clone(),
-        );
-        auth::router(self.router_auth.clone()).merge(messages::router(messages)).merge(query_api::router(reads))
+        let (freshness, tokens, presence) = (&self.freshness, &self.tokens, &self.presence);
+        let shutdown = &self.router_auth.shutdown;
+        let reads = query_api::Reads { tokens: tokens.clone(), freshness: freshness.clone(), presence: presence.clone() };
+        let messages =
+            messages::Messages::new(self.messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), shutdown.clone());
+        let users = users::Users::new(self.users.clone(), freshness.clone(), presence.clone(), tokens.clone(), shutdown.clone());
+        auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.
     fn spawn(&self, ground: &Ground, shutdown: &Shutdown, readiness: &Readiness) -> impl Future<Output = Result<(), StartError>> + use<> {
         shutdown.spawn(auth::revocations_keeper(self.auth.clone(), self.revocations.clone(), shutdown.clone()));
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
-        for ledger in [&self.auth, &self.messages] {
+        for ledger in [&self.auth, &self.users, &self.messages] {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
         shutdown.spawn(blank_deleted(self.messages.clone(), shutdown.clone()));
@@ -174,8 +178,16 @@ impl Roles {
         start.projection(projectors::Conversations, &ground.pools.messages, &self.messages);
         start.projection(projectors::Relay, &ground.pools.messages, &self.messages);
         start.projection(projectors::People, &ground.pools.messages, &self.auth);
+        start.projection(projectors::Blocks, &ground.pools.messages, &self.users);
         start.projection(projectors::Users::new(self.vault.clone()), &ground.pools.users, &self.auth);
-        start.publishing([(&self.auth, &ground.pools.auth_ledger), (&self.messages, &ground.pools.messages_ledger)]);
+        start.projection(projectors::Profiles::new(self.vault.clone()), &ground.pools.users, &self.users);
+        start.projection(projectors::Contacts::new(self.vault.clone()), &ground.pools.users, &self.users);
+        start.projection(projectors::Portraits::new(self.vault.clone()), &ground.pools.auth, &self.users);
+        start.publishing([
+            (&self.auth, &ground.pools.auth_ledger),
+            (&self.users, &ground.pools.users_ledger),
+            (&self.messages, &ground.pools.messages_ledger),
+        ]);
         async move {
             match failures.recv().await {
                 Some(error) => Err(error),
@@ -192,7 +204,11 @@ fn models(pools: &Pools) -> BTreeMap<&'static str, PgPool> {
         (read_models::Conversations::NAME, pools.messages.clone()),
         (read_models::Relay::NAME, pools.messages.clone()),
         (read_models::People::NAME, pools.messages.clone()),
+        (read_models::Blocks::NAME, pools.messages.clone()),
         (read_models::Users::NAME, pools.users.clone()),
+        (read_models::Profiles::NAME, pools.users.clone()),
+        (read_models::Contacts::NAME, pools.users.clone()),
+        (read_models::Portraits::NAME, pools.auth.clone()),
     ])
 }
 
@@ -235,7 +251,7 @@ impl Start<'_> {
     }
 
     /// Makes and checks the topics, then copies the ledgers to them.
-    fn publishing(&self, ledgers: [(&Ledger, &PgPool); 2]) {
+    fn publishing(&self, ledgers: [(&Ledger, &PgPool); 3]) {
         let Some((kafka, topics_stand)) = &self.kafka else { return };
         let generations = ledgers.iter().map(|(ledger, _)| (ledger.topic(), ledger.feed().meta().generation)).collect();
         let (kafka_, topics_stand_, shutdown) = (kafka.clone(), topics_stand.clone(), self.shutdown.clone());

@@ -70,7 +70,8 @@ pub async fn generations(config: &Config) -> Result<BTreeMap<Topic, i32>> {
     let Some(beside) = PostgresBeside::running(config)? else { return Ok(generations) };
     let Some(databases) = beside.found(config).await? else { return Ok(generations) };
     let pools = Pools::small(&databases, &config.postgres)?;
-    for (topic, pool) in [(Topic::Auth, &pools.auth_ledger), (Topic::Messages, &pools.messages_ledger)] {
+    for (topic, pool) in [(Topic::Auth, &pools.auth_ledger), (Topic::Users, &pools.users_ledger), (Topic::Messages, &pools.messages_ledger)]
+    {
         let look = Look::open(pool.clone(), topic).await.context(format!("the ledger of {topic} does not say its topic's generation"))?;
         generations.extend(look.map(|look| (topic, look.meta().generation)));
     }

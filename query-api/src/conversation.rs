@@ -9,7 +9,7 @@ use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::api::{Api, Rendered, get};
 use platform::http::{Id, Params, Problem};
-use schemas::read_models::{Conversations, Users};
+use schemas::read_models::{Conversations, Profiles, Users};
 use schemas::{ConversationId, MessageId, MessageObject, UserId, conversation_id};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -45,13 +45,17 @@ async fn conversation(
     caller: Caller,
     params: Params,
     Id(other): Id<UserId>,
-    fresh: Fresh<(Conversations, Users)>,
+    fresh: Fresh<(Conversations, Users, Profiles)>,
 ) -> Result<Rendered<Vec<MessageObject<'static, Value>>>, Problem> {
     params.must_be(&caller)?;
     let asked = Asked::of(&params)?;
-    let (messages, users) = fresh.pools();
-    let known = peers::of(users, &[other.0]).await?;
-    Ok(Rendered::of(answer(messages.clone(), Viewer::of(caller.user, known.get(&other.0)), other, asked).await?))
+    let (messages, users, _) = fresh.pools();
+    let viewer = match peers::of(users, &[other.0]).await {
+        Ok(known) => Viewer::of(caller.user, known.get(&other.0)),
+        // What people said does not wait for what one of them wants: until that is known again, nothing of it is shown.
+        Err(_) => Viewer { user: caller.user, sees_reading: false },
+    };
+    Ok(Rendered::of(answer(messages.clone(), viewer, other, asked).await?))
 }
 
 async fn answer(pool: PgPool, caller: Viewer, other: UserId, asked: Asked) -> Result<Response, Problem> {

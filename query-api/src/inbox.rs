@@ -13,7 +13,7 @@ use platform::fresh::Fresh;
 use platform::http::api::{Api, Rendered, get};
 use platform::http::{Params, Problem};
 use schemars::JsonSchema;
-use schemas::read_models::{Conversations, Users};
+use schemas::read_models::{Conversations, Profiles, Users};
 use schemas::{MessageObject, Timestamp, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -49,10 +49,10 @@ pub(crate) fn routes() -> Api<Reads> {
 async fn inbox(
     caller: Caller,
     params: Params,
-    fresh: Fresh<(Conversations, Users)>,
+    fresh: Fresh<(Conversations, Users, Profiles)>,
 ) -> Result<Rendered<Vec<Shown<'static, Value>>>, Problem> {
     params.must_be(&caller)?;
-    let (messages, users) = fresh.pools();
+    let (messages, users, _) = fresh.pools();
     let before = params.parse::<Cursor>("before", "must be the cursor of a link that was given")?.map(|Cursor(key)| key);
     Ok(Rendered::of(answer(messages.clone(), users.clone(), caller.user, limit(&params)?, before).await?))
 }

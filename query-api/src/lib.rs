@@ -3,15 +3,18 @@
 //! A query's pool comes out of [`platform::fresh::Fresh`] and nowhere else, so none can read a model that it has not waited for.
 #![warn(missing_docs)]
 
+mod contacts;
 mod conversation;
 mod database;
 mod groups;
 mod inbox;
 mod keyset;
 mod message;
+mod own;
 mod peers;
 mod pending;
 mod relay;
+mod search;
 mod streaming;
 #[cfg(test)]
 mod testing;
@@ -30,7 +33,7 @@ pub struct Reads {
     pub tokens: Tokens,
     /// Waits for read models, and holds their pools.
     pub freshness: Freshness,
-    /// Who is online.
+    /// Who is here, for those who may see it.
     pub presence: Presence,
 }
 
@@ -42,6 +45,9 @@ pub fn router(state: Reads) -> Api {
         .merge(pending::routes())
         .merge(relay::routes())
         .merge(groups::routes())
-        .merge(user::routes());
+        .merge(user::routes())
+        .merge(search::routes())
+        .merge(own::routes())
+        .merge(contacts::routes());
     routes.nest("/api/v1").with_state(state)
 }

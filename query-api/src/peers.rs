@@ -20,7 +20,7 @@ pub struct Peer {
     pub shows_reading: bool,
 }
 
-/// Who is known of those named.
+/// What is known of each of those named. `users` is the users service's pool, waited for with `Users` and `Profiles`.
 ///
 /// # Errors
 /// 503 when the database does not answer.
@@ -29,12 +29,24 @@ pub async fn of(users: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, Peer>, Pro
     let found = ask(users, move |db| {
         let ids = ids.clone();
         Box::pin(async move {
-            sqlx::query!("SELECT user_id, username, full_name FROM users.users WHERE user_id = ANY ($1)", &ids).fetch_all(db).await
+            sqlx::query!(
+                r#"SELECT asked.id AS "id!", u.username AS "username?", CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name,
+                          p.avatar_url AS "avatar_url?", coalesce(p.read_receipts, true) AS "shows_reading!"
+                     FROM unnest($1::uuid[]) AS asked(id)
+                     LEFT JOIN users.users u ON u.user_id = asked.id
+                     LEFT JOIN profiles.profiles p ON p.user_id = asked.id"#,
+                &ids
+            )
+            .fetch_all(db)
+            .await
         })
     })
     .await?;
-    let peer = |row: (Option<String>, Option<String>)| Peer { username: row.0, full_name: row.1, avatar_url: None, shows_reading: true };
-    Ok(found.into_iter().map(|row| (row.user_id, peer((row.username, row.full_name)))).collect())
+    let peers = found.into_iter().map(|row| {
+        let peer = Peer { username: row.username, full_name: row.full_name, avatar_url: row.avatar_url, shows_reading: row.shows_reading };
+        (row.id, peer)
+    });
+    Ok(peers.collect())
 }
 
 /// Who looks at messages, and what they may see of the other's reading.

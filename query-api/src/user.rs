@@ -1,12 +1,14 @@
 //! `GET /users/{id}`: who somebody is.
 
 use axum::Json;
+use axum::extract::State;
 use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::api::{Api, get};
 use platform::http::{Id, Params, Problem};
+use platform::presence::{Presence, Seen};
 use schemars::JsonSchema;
-use schemas::read_models::Users;
+use schemas::read_models::{Contacts, Profiles, Users};
 use schemas::{Timestamp, UserId};
 use serde::Serialize;
 use uuid::Uuid;
@@ -23,7 +25,7 @@ pub(crate) fn routes() -> Api<Reads> {
     )
 }
 
-/// What everybody may know of a person.
+/// Somebody, as the caller may see them.
 #[derive(Debug, Serialize, JsonSchema)]
 struct User {
     /// The person.
@@ -34,7 +36,7 @@ struct User {
     username: Option<String>,
     /// As they want to be called.
     full_name: Option<String>,
-    /// base64 of a JWK: the key that others encrypt for.
+    /// base64 of a JWK: the active one, which others encrypt for.
     public_key: Option<String>,
     /// Whether the account may be used.
     is_active: bool,
@@ -42,9 +44,9 @@ struct User {
     avatar_url: Option<String>,
     /// What they say of themselves.
     bio: Option<String>,
-    /// Whether they are here now.
+    /// Whether they are here, when they let the caller see it.
     is_online: bool,
-    /// When they were here last; `null` when that is unknown, or not for the caller to know.
+    /// When they were last here, when they let the caller see it.
     last_seen: Option<Timestamp>,
 }
 
@@ -52,17 +54,34 @@ fn unknown() -> Problem {
     Problem::not_found("user_unknown", "User not found")
 }
 
-async fn user(caller: Caller, params: Params, Id(id): Id<UserId>, fresh: Fresh<(Users,)>) -> Result<Json<User>, Problem> {
+async fn user(
+    State(presence): State<Presence>,
+    caller: Caller,
+    params: Params,
+    Id(id): Id<UserId>,
+    fresh: Fresh<(Users, Profiles, Contacts)>,
+) -> Result<Json<User>, Problem> {
     params.must_be(&caller)?;
-    let found = ask(fresh.pool(), move |db| {
+    let asker = caller.user;
+    let found = ask(fresh.pools().0, move |db| {
         Box::pin(async move {
-            sqlx::query!("SELECT user_id, email, username, full_name, public_key, is_active FROM users.users WHERE user_id = $1", id.0)
-                .fetch_optional(db)
-                .await
+            sqlx::query!(
+                r#"SELECT u.user_id, u.email, u.username, u.public_key, u.is_active, p.avatar_url AS "avatar_url?", p.bio AS "bio?",
+                          CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name,
+                          (u.user_id = $2 OR coalesce(p.last_seen, 'everybody') = 'everybody' OR (p.last_seen = 'contacts'
+                            AND EXISTS (SELECT FROM contacts.contacts c WHERE c.user_id = u.user_id AND c.contact_id = $2))) AS "shows_presence!"
+                     FROM users.users u LEFT JOIN profiles.profiles p ON p.user_id = u.user_id
+                    WHERE u.user_id = $1"#,
+                id.0,
+                asker.0
+            )
+            .fetch_optional(db)
+            .await
         })
     })
     .await?;
     let row = found.ok_or_else(unknown)?;
+    let seen = seen(&presence, &[(id, row.shows_presence)]).await;
     Ok(Json(User {
         id: row.user_id,
         email: row.email,
@@ -70,9 +89,16 @@ async fn user(caller: Caller, params: Params, Id(id): Id<UserId>, fresh: Fresh<(
         full_name: row.full_name,
         public_key: row.public_key,
         is_active: row.is_active,
-        avatar_url: None,
-        bio: None,
-        is_online: false,
-        last_seen: None,
+        avatar_url: row.avatar_url,
+        bio: row.bio,
+        is_online: seen[0].is_online,
+        last_seen: seen[0].last_seen,
     }))
+}
+
+/// What is known of each, in their order; nothing of those who do not let it be seen.
+pub(crate) async fn seen(presence: &Presence, people: &[(UserId, bool)]) -> Vec<Seen> {
+    let shown: Vec<UserId> = people.iter().filter(|(_, shows)| *shows).map(|(id, _)| *id).collect();
+    let mut known = presence.of(&shown).await.into_iter();
+    people.iter().map(|(_, shows)| if *shows { known.next().unwrap_or_default() } else { Seen::default() }).collect()
 }

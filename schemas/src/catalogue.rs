@@ -4,6 +4,7 @@ use schemars::Schema;
 
 use crate::auth::{AccountEvent, SessionEvent};
 use crate::messages::{MessageEvent, ReceiptEvent};
+use crate::users::{BlockEvent, ContactEvent, ProfileEvent};
 use crate::{Event, Topic};
 
 /// An event type in the version that this release writes.
@@ -41,6 +42,9 @@ pub fn event_types() -> Vec<EventType> {
     [
         of::<AccountEvent>(AccountEvent::schemas()),
         of::<SessionEvent>(SessionEvent::schemas()),
+        of::<ProfileEvent>(ProfileEvent::schemas()),
+        of::<ContactEvent>(ContactEvent::schemas()),
+        of::<BlockEvent>(BlockEvent::schemas()),
         of::<MessageEvent>(MessageEvent::schemas()),
         of::<ReceiptEvent>(ReceiptEvent::schemas()),
     ]

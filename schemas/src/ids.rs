@@ -48,6 +48,10 @@ ids! {
     ConversationId,
     /// That a user received or read a message: [`receipt_id`].
     ReceiptId,
+    /// Somebody in somebody's list of contacts.
+    ContactRowId,
+    /// That one user blocks another: [`block_id`].
+    BlockId,
 }
 
 fn derived(name: &str) -> Uuid {
@@ -69,8 +73,8 @@ pub fn receipt_id(message: MessageId, user: UserId, kind: &str) -> ReceiptId {
 
 /// The block that one user can place on another.
 #[must_use]
-pub fn block_id(blocker: UserId, blocked: UserId) -> Uuid {
-    derived(&format!("block:{blocker}:{blocked}"))
+pub fn block_id(blocker: UserId, blocked: UserId) -> BlockId {
+    BlockId(derived(&format!("block:{blocker}:{blocked}")))
 }
 
 /// The reaction that a user can leave on a message with one emoji.

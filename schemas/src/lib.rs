@@ -15,14 +15,19 @@ pub mod messages;
 mod murmur2;
 mod personal;
 pub mod read_models;
+pub mod search;
 mod timestamp;
 mod topic;
 pub mod upcast;
+pub mod users;
 
 pub use catalogue::{EventType, event_types, schema_id};
 pub use envelope::{CLOUD_EVENTS_TYPE_PREFIX, Metadata, Recorded};
 pub use event::{DecodeError, Event, Payload};
-pub use ids::{ConversationId, MessageId, NAMESPACE, ReceiptId, SessionId, UserId, block_id, conversation_id, reaction_id, receipt_id};
+pub use ids::{
+    BlockId, ContactRowId, ConversationId, MessageId, NAMESPACE, ReceiptId, SessionId, UserId, block_id, conversation_id, reaction_id,
+    receipt_id,
+};
 pub use message_object::MessageObject;
 pub use murmur2::{key_hash, partition};
 pub use personal::{Personal, StillSealed};

@@ -51,6 +51,14 @@ read_models! {
     Relay = "relay" in "messages" from [Messages],
     /// The messages service's own copy of who exists.
     People = "people" in "messages" from [Auth],
+    /// The messages service's own copy of who has blocked whom.
+    Blocks = "blocks" in "messages" from [Users],
     /// Who people are, for everybody who asks.
     Users = "users" in "users" from [Auth],
+    /// How people present themselves, and what they want.
+    Profiles = "profiles" in "users" from [Users],
+    /// Who has whom in their list.
+    Contacts = "contacts" in "users" from [Users],
+    /// The auth service's own copy of how people present themselves.
+    Portraits = "portraits" in "auth" from [Users],
 }

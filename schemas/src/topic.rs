@@ -8,13 +8,15 @@ use std::str::FromStr;
 pub enum Topic {
     /// `auth.events`: accounts and sessions, keyed by user id.
     Auth,
+    /// `users.events`: profiles, contacts and blocks, keyed by their owner's user id.
+    Users,
     /// `messages.events`: direct messages and receipts, keyed by conversation id.
     Messages,
 }
 
 impl Topic {
     /// Every topic of this release.
-    pub const ALL: &'static [Self] = &[Self::Auth, Self::Messages];
+    pub const ALL: &'static [Self] = &[Self::Auth, Self::Users, Self::Messages];
 
     /// Partitions of the topic's first generation. A generation's count never changes.
     pub const PARTITIONS: i32 = 12;
@@ -24,6 +26,7 @@ impl Topic {
     pub const fn service(self) -> &'static str {
         match self {
             Self::Auth => "auth",
+            Self::Users => "users",
             Self::Messages => "messages",
         }
     }

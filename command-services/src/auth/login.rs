@@ -133,7 +133,8 @@ async fn open(
     stored: String,
     hashed_anew: Option<String>,
 ) -> Result<Option<(Committed, SignedIn)>, Problem> {
-    let account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
+    let mut account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
+    auth.portraits.complete(&mut account).await;
     let opening = Opening::of(&auth, user, account.role, &request)?;
     let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
     opening.join(&mut unit, hashed_anew.as_deref().unwrap_or(&stored)).await?;

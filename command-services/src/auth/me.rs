@@ -1,8 +1,9 @@
-//! Oneself: `GET /auth/me`. From auth's own ledger, so that it never fails for the lag of a projection.
+//! Oneself: `GET /auth/me`. From auth's own ledger; name, picture and bio from its own copy of what people say of themselves. It never fails for the lag of that copy.
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use platform::auth::Caller;
+use platform::fresh::Behind;
 use platform::http::Problem;
 use platform::http::api::{Route, get};
 use schemars::JsonSchema;
@@ -47,8 +48,8 @@ impl From<AccountView> for Me {
             username: account.username,
             full_name: account.full_name,
             is_active: true,
-            avatar_url: None,
-            bio: None,
+            avatar_url: account.avatar_url,
+            bio: account.bio,
             is_verified: false,
             created_at: account.created_at,
             public_key: account.public_key,
@@ -67,8 +68,13 @@ pub(super) fn route() -> Route<Auth> {
         .refuses([account_unreadable()])
 }
 
-async fn http_me(State(auth): State<Auth>, caller: Caller) -> Result<Json<Me>, Problem> {
+async fn http_me(State(auth): State<Auth>, caller: Caller, behind: Option<Extension<Behind>>) -> Result<Json<Me>, Problem> {
     // A token may outlive its account.
-    let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
+    let mut account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
+    if !auth.portraits.complete(&mut account).await
+        && let Some(Extension(behind)) = behind
+    {
+        behind.set();
+    }
     Ok(Json(account.into()))
 }

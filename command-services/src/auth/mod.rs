@@ -20,6 +20,7 @@ mod logout;
 mod me;
 mod opening;
 mod password;
+mod portraits;
 mod public_key;
 mod refresh;
 mod register;
@@ -40,6 +41,7 @@ use platform::shutdown::Shutdown;
 pub use hasher::{Busy, Hasher};
 pub use keeper::revocations_keeper;
 pub use lockout::Lockout;
+pub use portraits::Portraits;
 
 /// How long what a sign-in hands out is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct Auth {
     pub hasher: Hasher,
     /// Wrong ones.
     pub lockout: Lockout,
+    /// Names and pictures, for answers.
+    pub portraits: Portraits,
     /// Of tokens.
     pub lifetimes: Lifetimes,
     /// Commands outlive their clients; the end waits for them.

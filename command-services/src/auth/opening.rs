@@ -175,7 +175,7 @@ impl Opening {
                 full_name: account.full_name,
                 public_key: account.public_key,
                 is_active: true,
-                avatar_url: None,
+                avatar_url: account.avatar_url,
                 role: account.role,
                 created_at: with_created_at.then_some(account.created_at),
             },

@@ -13,6 +13,10 @@ pub(super) struct AccountView {
     pub(super) email: Option<String>,
     pub(super) username: String,
     pub(super) full_name: Option<String>,
+    /// As [`super::Portraits`] has it; nobody registers with one.
+    pub(super) avatar_url: Option<String>,
+    /// The same.
+    pub(super) bio: Option<String>,
     pub(super) role: &'static str,
     pub(super) public_key: Option<String>,
     pub(super) created_at: Timestamp,
@@ -60,6 +64,8 @@ impl AccountView {
             // Without a name there is nobody any more: it was erased.
             username: opened(&registered.username)?,
             full_name: registered.full_name.as_ref().and_then(opened),
+            avatar_url: None,
+            bio: None,
             role: registered.role.as_str(),
             public_key: registered.public_keys.into_iter().next_back().map(|key| key.key_data),
             created_at,

@@ -26,7 +26,7 @@ use people::People;
 pub struct Messages {
     /// Its ledger.
     ledger: Ledger,
-    /// Who exists.
+    /// Who exists, and who has blocked whom.
     people: People,
     /// Whom to believe.
     tokens: Tokens,
@@ -37,7 +37,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// On the messages ledger; `freshness` must hold the pool of `message_db`, where the copy of who exists stands.
+    /// On the messages ledger; `freshness` must hold the pool of `message_db`, where the copies of who exists and of who has blocked whom stand.
     #[must_use]
     pub fn new(ledger: Ledger, freshness: Freshness, tokens: Tokens, presence: Presence, shutdown: Shutdown) -> Self {
         Self { ledger, people: People::new(freshness), tokens, presence, shutdown }

@@ -1,9 +1,9 @@
-//! Who exists, as far as this service knows.
+//! Who exists and who has blocked whom, as far as this service knows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::fresh::Freshness;
+use platform::fresh::{Freshness, Wanted};
 use platform::http::Problem;
 use quick_cache::sync::Cache;
 use schemas::UserId;
@@ -15,13 +15,24 @@ const REMEMBERED: usize = 65_536;
 /// How long a look-up may take, with the wait for a connection.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// The copy of `auth.events` that recipients are looked up in, and a memory of those who were found.
+/// The copies of `auth.events` and `users.events` that sends look in, and a memory of those who were found.
 ///
-/// Only a yes is remembered: nobody who has existed stops having existed. Clones share the memory.
+/// Of who exists only a yes is remembered: nobody who has existed stops having existed. Of blocks nothing is. Clones share the memory.
 #[derive(Debug, Clone)]
 pub struct People {
     freshness: Freshness,
     found: Arc<Cache<UserId, ()>>,
+}
+
+/// How two people stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// The one can write to the other.
+    Open,
+    /// One of them has blocked the other.
+    Blocked,
+    /// There is no such other.
+    Unknown,
 }
 
 impl People {
@@ -29,49 +40,68 @@ impl People {
         Self { freshness, found: Arc::new(Cache::new(REMEMBERED)) }
     }
 
-    /// Whether the copy knows somebody, once it contains what this user and the caller did. A yes stands; a no is a question for [`People::exist_at_head`].
+    /// How the two stand to each other, once the copies contain what both did. [`Between::Open`] stands; anything else is a question for [`People::between_at_head`].
     ///
     /// # Errors
-    /// 503 when the copy cannot be asked.
-    pub async fn exist(&self, caller: UserId, user: UserId) -> Result<bool, Problem> {
-        if self.found.get(&user).is_some() {
-            return Ok(true);
+    /// 503 when a copy cannot be asked, or the copy of blocks does not get there in time: who has been promised that nothing comes any more is not to wait for it.
+    pub async fn between(&self, sender: UserId, recipient: UserId) -> Result<Between, Problem> {
+        let both = [Wanted::of::<read_models::Blocks>(), Wanted::of::<read_models::People>()];
+        let wanted = if self.found.get(&recipient).is_some() { &both[..1] } else { &both };
+        let settled = self.freshness.settle_each(wanted, &[sender, recipient]).await;
+        // Of who exists, behind or not: a yes is a yes, and a no waits for the head.
+        if settled.first() != Some(&true) {
+            return Err(behind());
         }
-        // Behind or not: a yes is a yes, and a no waits for the head.
-        self.freshness.settle::<read_models::People>(&[caller, user]).await;
-        self.look_up(user).await
+        self.look_up(sender, recipient).await
     }
 
-    /// The same, from a copy that has everything that stood in its source when this was asked.
+    /// The same, from copies that have everything that stood in their source when this was asked: the one on which `refusal` rests.
     ///
     /// # Errors
     /// 503 when the copy cannot get there in time.
-    pub async fn exist_at_head(&self, user: UserId) -> Result<bool, Problem> {
-        self.freshness.or_refuse::<read_models::People>().await?;
-        self.look_up(user).await
+    pub async fn between_at_head(&self, sender: UserId, recipient: UserId, refusal: Between) -> Result<Between, Problem> {
+        if refusal == Between::Unknown {
+            self.freshness.or_refuse::<read_models::People>().await?;
+        }
+        self.freshness.or_refuse::<read_models::Blocks>().await?;
+        self.look_up(sender, recipient).await
     }
 
-    async fn look_up(&self, user: UserId) -> Result<bool, Problem> {
+    async fn look_up(&self, sender: UserId, recipient: UserId) -> Result<Between, Problem> {
         let pool = &self.freshness.pools[read_models::People::SERVICE];
-        let query = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM people.people WHERE user_id = $1) AS "exists!""#, user.0);
-        let exists = match tokio::time::timeout(BOUND, query.fetch_one(pool)).await {
-            Ok(Ok(exists)) => exists,
+        let query = sqlx::query!(
+            r#"SELECT EXISTS (SELECT FROM people.people WHERE user_id = $2) AS "exists!",
+                      EXISTS (SELECT FROM blocks.blocks WHERE (blocker = $1 AND blocked = $2) OR (blocker = $2 AND blocked = $1)) AS "blocked!""#,
+            sender.0,
+            recipient.0,
+        );
+        let found = match tokio::time::timeout(BOUND, query.fetch_one(pool)).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the copy of who exists did not answer");
+                tracing::warn!(%error, "the copies of who exists and who is blocked did not answer");
                 return Err(away());
             }
             Err(_) => {
-                tracing::warn!(bound_ms = BOUND.as_millis(), "the copy of who exists did not answer in time");
+                tracing::warn!(bound_ms = BOUND.as_millis(), "the copies of who exists and who is blocked did not answer in time");
                 return Err(away());
             }
         };
-        if exists {
-            self.found.insert(user, ());
+        if !found.exists {
+            return Ok(if self.found.get(&recipient).is_none() { Between::Unknown } else { standing(found.blocked) });
         }
-        Ok(exists)
+        self.found.insert(recipient, ());
+        Ok(standing(found.blocked))
     }
 }
 
+fn standing(blocked: bool) -> Between {
+    if blocked { Between::Blocked } else { Between::Open }
+}
+
 pub(super) fn away() -> Problem {
-    Problem::unavailable("database_unavailable", "Whether this user exists cannot be told at the moment; please try again")
+    Problem::unavailable("database_unavailable", "Whether this user can be written to cannot be told at the moment; please try again")
+}
+
+pub(super) fn behind() -> Problem {
+    Problem::unavailable("projection_behind", "Whether this user can be written to is not known yet; please try again in a moment")
 }

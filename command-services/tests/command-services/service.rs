@@ -54,6 +54,7 @@ impl Data {
                 ),
             ),
             ("auth_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
+            ("users_ledger", include_str!("../../../migrations/ledger/0001_ledger.sql")),
             ("auth", include_str!("../../../migrations/auth/0001_signing_keys.sql")),
             ("keys", include_str!("../../../migrations/keys/0001_keys.sql")),
             (
@@ -61,6 +62,13 @@ impl Data {
                 concat!(
                     include_str!("../../../platform/src/log/checkpoints.sql"),
                     include_str!("../../../projectors/src/people/schema.sql")
+                ),
+            ),
+            (
+                "blocks",
+                concat!(
+                    include_str!("../../../platform/src/log/checkpoints.sql"),
+                    include_str!("../../../projectors/src/blocks/schema.sql")
                 ),
             ),
         ];
@@ -151,8 +159,12 @@ impl Service {
         let ledger = Ledger::open(config, vault, marks.clone(), shutdown.clone()).await.unwrap();
         let freshness = Freshness {
             marks,
-            heads: Heads::new(BTreeMap::from([(Topic::Auth, data.pool.clone())])),
-            reached: Reached::new(redis.clone(), BTreeMap::from([("people", data.pool.clone())]), shutdown.clone()),
+            heads: Heads::new(BTreeMap::from([(Topic::Auth, data.pool.clone()), (Topic::Users, data.pool.clone())])),
+            reached: Reached::new(
+                redis.clone(),
+                BTreeMap::from([("people", data.pool.clone()), ("blocks", data.pool.clone())]),
+                shutdown.clone(),
+            ),
             pools: Arc::new(BTreeMap::from([("messages", data.pool.clone())])),
         };
         let router = routes(messages::router(Messages::new(ledger.clone(), freshness, tokens.clone(), Presence::new(redis), shutdown)));

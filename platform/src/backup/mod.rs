@@ -38,10 +38,10 @@ struct Part<'a> {
 
 /// Every part, in the order in which their snapshots are taken.
 fn parts(databases: &Databases) -> Vec<Part<'_>> {
-    let services = Service::ALL.into_iter().rev().filter_map(|service| {
-        let ledger = service.ledger()?;
+    let services = Service::ALL.into_iter().rev().map(|service| {
+        let ledger = service.ledger();
         let schemas = if service == Service::Auth { vec![ledger, "auth"] } else { vec![ledger] };
-        Some(Part { name: service.to_string(), url: databases.url(service), schemas, ledger: Some(ledger) })
+        Part { name: service.to_string(), url: databases.url(service), schemas, ledger: Some(ledger) }
     });
     services.chain([Part { name: "keys".into(), url: databases.keys(), schemas: vec!["keys"], ledger: None }]).collect()
 }

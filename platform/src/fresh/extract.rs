@@ -61,7 +61,7 @@ impl Wanted {
     }
 }
 
-/// The read models that one query reads: `(A,)` or `(A, B)`.
+/// The read models that one query reads: `(A,)`, `(A, B)` or `(A, B, C)`.
 pub trait ReadModels: Send + Sync + 'static {
     /// Each of them.
     const WANTED: &'static [Wanted];
@@ -73,6 +73,10 @@ impl<A: ReadModel> ReadModels for (A,) {
 
 impl<A: ReadModel, B: ReadModel> ReadModels for (A, B) {
     const WANTED: &'static [Wanted] = &[Wanted::of::<A>(), Wanted::of::<B>()];
+}
+
+impl<A: ReadModel, B: ReadModel, C: ReadModel> ReadModels for (A, B, C) {
+    const WANTED: &'static [Wanted] = &[Wanted::of::<A>(), Wanted::of::<B>(), Wanted::of::<C>()];
 }
 
 /// The read models that a query reads: waits until they contain what the caller did (and what the request's `X-Consistency-Token` names), then hands out their pools.
@@ -98,6 +102,14 @@ impl<A: ReadModel, B: ReadModel> Fresh<(A, B)> {
     #[must_use]
     pub fn pools(&self) -> (&PgPool, &PgPool) {
         (&self.pools[A::SERVICE], &self.pools[B::SERVICE])
+    }
+}
+
+impl<A: ReadModel, B: ReadModel, C: ReadModel> Fresh<(A, B, C)> {
+    /// The pools of their services, in the order of the models.
+    #[must_use]
+    pub fn pools(&self) -> (&PgPool, &PgPool, &PgPool) {
+        (&self.pools[A::SERVICE], &self.pools[B::SERVICE], &self.pools[C::SERVICE])
     }
 }
 

@@ -43,9 +43,19 @@ impl Freshness {
     /// # Cancel safety
     /// Safe.
     pub async fn settle<M: ReadModel>(&self, users: &[UserId]) -> bool {
+        self.settle_each(&[Wanted::of::<M>()], users).await == [true]
+    }
+
+    /// As [`Freshness::settle`], for several copies at once: the marks are asked for once. Which of them has it, in their order.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn settle_each(&self, models: &[Wanted], users: &[UserId]) -> Vec<bool> {
         let deadline = Instant::now() + BOUND;
         let known = self.marks.of(users).await;
-        self.has(Wanted::of::<M>(), &known, &ConsistencyToken::default(), deadline).await
+        let nothing = ConsistencyToken::default();
+        let waits = models.iter().map(|wanted| self.has(*wanted, &known, &nothing, deadline));
+        futures::future::join_all(waits).await
     }
 
     /// For a command's refusal that rests on a copy: waits for the source's head.

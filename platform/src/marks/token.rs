@@ -83,6 +83,7 @@ const fn number(topic: Topic) -> u8 {
     match topic {
         Topic::Auth => 1,
         Topic::Messages => 2,
+        Topic::Users => 3,
     }
 }
 

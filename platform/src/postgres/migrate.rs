@@ -40,9 +40,9 @@ impl Databases {
     pub(crate) async fn migrate_unfinished(&self) -> Result<(), StartError> {
         let keys = [Schema { name: "keys", migrations: &KEYS, shown: None }];
         let own = Service::ALL.map(|service| async move {
-            let ledger = service.ledger().map(|name| Schema { name, migrations: &LEDGER, shown: Some("ledger_head") });
+            let ledger = Schema { name: service.ledger(), migrations: &LEDGER, shown: Some("ledger_head") };
             let published = (service == Service::Auth).then_some(Schema { name: "auth", migrations: &AUTH, shown: Some("signing_keys") });
-            let schemas: Vec<_> = ledger.into_iter().chain(published).collect();
+            let schemas: Vec<_> = std::iter::once(ledger).chain(published).collect();
             migrate(self.url(service), &schemas).await
         });
         // The key store comes first: by default it shares a database, and would only wait for its lock.

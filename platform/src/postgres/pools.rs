@@ -28,10 +28,14 @@ pub struct Pools {
     pub keys: PgPool,
     /// The auth service's ledger as its owner, which is these connections' `search_path`.
     pub auth_ledger: PgPool,
+    /// The users service's ledger as its owner, which is these connections' `search_path`.
+    pub users_ledger: PgPool,
     /// The messages service's ledger as its owner, which is these connections' `search_path`.
     pub messages_ledger: PgPool,
     /// The auth service's database as the reader: `auth_ledger.ledger_head`, `auth.signing_keys`.
     pub auth_reader: PgPool,
+    /// The users service's database as the reader: `users_ledger.ledger_head`.
+    pub users_reader: PgPool,
     /// The messages service's database as the reader: `messages_ledger.ledger_head`.
     pub messages_reader: PgPool,
 }
@@ -70,7 +74,7 @@ impl Pools {
         let own = |service: Service| lazy(databases.url(service), &service.to_string(), None, service.pool_size(config), config);
         let ledger = |service: Service| {
             let name = format!("{service} ledger");
-            lazy(databases.url(service), &name, service.ledger(), config.ledger_pool, config)
+            lazy(databases.url(service), &name, Some(service.ledger()), config.ledger_pool, config)
         };
         let reader = |service: Service| lazy(databases.as_reader(service), &format!("{service} head"), None, config.reader_pool, config);
         Ok(Self {
@@ -79,23 +83,27 @@ impl Pools {
             messages: own(Service::Messages)?,
             keys: lazy(databases.keys(), "keys", None, config.keys_pool, config)?,
             auth_ledger: ledger(Service::Auth)?,
+            users_ledger: ledger(Service::Users)?,
             messages_ledger: ledger(Service::Messages)?,
             auth_reader: reader(Service::Auth)?,
+            users_reader: reader(Service::Users)?,
             messages_reader: reader(Service::Messages)?,
         })
     }
 
     /// Each with its name, for metrics.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, &PgPool); 8] {
+    pub fn named(&self) -> [(&'static str, &PgPool); 10] {
         [
             ("auth", &self.auth),
             ("users", &self.users),
             ("messages", &self.messages),
             ("keys", &self.keys),
             ("auth_ledger", &self.auth_ledger),
+            ("users_ledger", &self.users_ledger),
             ("messages_ledger", &self.messages_ledger),
             ("auth_reader", &self.auth_reader),
+            ("users_reader", &self.users_reader),
             ("messages_reader", &self.messages_reader),
         ]
     }
@@ -114,8 +122,10 @@ impl Pools {
             databases.url(Service::Messages),
             databases.keys(),
             databases.url(Service::Auth),
+            databases.url(Service::Users),
             databases.url(Service::Messages),
             databases.as_reader(Service::Auth),
+            databases.as_reader(Service::Users),
             databases.as_reader(Service::Messages),
         ];
         for (url, (_, pool)) in urls.into_iter().zip(self.named()) {

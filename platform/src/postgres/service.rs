@@ -12,7 +12,7 @@ pub const READER: &str = "postrider_reader";
 pub enum Service {
     /// Accounts, sessions, tokens.
     Auth,
-    /// Profiles.
+    /// Profiles, contacts, blocks.
     Users,
     /// Direct messages and the offline queue.
     Messages,
@@ -52,13 +52,13 @@ impl Service {
         }
     }
 
-    /// The schema of its ledger, when it has one.
+    /// The schema of its ledger.
     #[must_use]
-    pub fn ledger(self) -> Option<&'static str> {
+    pub fn ledger(self) -> &'static str {
         match self {
-            Self::Auth => Some("auth_ledger"),
-            Self::Messages => Some("messages_ledger"),
-            Self::Users => None,
+            Self::Auth => "auth_ledger",
+            Self::Users => "users_ledger",
+            Self::Messages => "messages_ledger",
         }
     }
 
@@ -67,6 +67,7 @@ impl Service {
     pub fn of(topic: schemas::Topic) -> Self {
         match topic {
             schemas::Topic::Auth => Self::Auth,
+            schemas::Topic::Users => Self::Users,
             schemas::Topic::Messages => Self::Messages,
         }
     }

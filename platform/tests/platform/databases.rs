@@ -46,7 +46,7 @@ async fn two_starts_at_once_both_end_well_and_agree() {
         .await
         .unwrap();
     let pools = Pools::open(&one, &config.postgres).await.unwrap();
-    for ledger in [&pools.auth_ledger, &pools.messages_ledger] {
+    for ledger in [&pools.auth_ledger, &pools.users_ledger, &pools.messages_ledger] {
         ledger.execute("SELECT head FROM ledger_head").await.expect("a ledger's pool finds its tables by their bare names");
     }
     pools.close().await;
@@ -67,6 +67,7 @@ async fn roles_see_nothing_of_each_other_but_heads_and_published_keys() {
     }
     let reader = databases.as_reader(Service::Auth);
     may(reader, "SELECT * FROM auth_ledger.ledger_head; SELECT * FROM auth.signing_keys").await.unwrap();
+    may(databases.as_reader(Service::Users), "SELECT * FROM users_ledger.ledger_head").await.unwrap();
     may(databases.as_reader(Service::Messages), "SELECT * FROM messages_ledger.ledger_head").await.unwrap();
     for table in ["auth_ledger.events", "auth_ledger.secrets", "keys.data_keys", "installation.roles"] {
         let refused = may(reader, &format!("SELECT * FROM {table}")).await.unwrap_err();

@@ -27,10 +27,10 @@ const SHOWN: u32 = 100;
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["topic", "aggregate"])))]
 pub struct Options {
-    /// All events of a service: `messages` or `messages.events`, `auth` or `auth.events`
+    /// All events of a service: `messages` or `messages.events`, `users`, `auth`
     #[arg(long)]
     topic: Option<Topic>,
-    /// The events of one aggregate, e.g. `message/<id>`, `account/<user id>`, `session/<id>`, `receipt/<id>`
+    /// The events of one aggregate, e.g. `message/<id>`, `account/<user id>`, `profile/<user id>`, `contact/<row id>`, `receipt/<id>`
     #[arg(long, value_name = "TYPE/ID")]
     aggregate: Option<Aggregate>,
     /// Begin after this position [default: so that the newest are shown]

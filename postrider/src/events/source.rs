@@ -27,6 +27,7 @@ impl Source {
         let pools = Pools::small(&databases, &config.postgres)?;
         let pool = match topic {
             Topic::Auth => pools.auth_ledger,
+            Topic::Users => pools.users_ledger,
             Topic::Messages => pools.messages_ledger,
         };
         let look = Look::open(pool, topic).await.context(format!("the ledger of {topic} cannot be read"))?;

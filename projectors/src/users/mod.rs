@@ -83,7 +83,7 @@ impl Projection for Users {
     type Model = read_models::Users;
     type Folded = Fold;
 
-    const BUILD: i32 = 2;
+    const BUILD: i32 = 3;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
@@ -123,9 +123,15 @@ impl Projection for Users {
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.registered.is_empty() {
             apply::insert(tx, &fold.registered).await?;
+            apply::find_by(tx, &fold.registered).await?;
         }
         if !fold.changed.is_empty() {
             change::update(tx, &fold.changed).await?;
+            let renamed = fold.changed.iter().filter_map(|(id, change)| Some((*id, change.username.as_ref()?.as_deref())));
+            let renamed: BTreeMap<_, _> = renamed.collect();
+            if !renamed.is_empty() {
+                apply::find_by_new_name(tx, &renamed).await?;
+            }
         }
         Ok(())
     }

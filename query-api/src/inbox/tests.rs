@@ -11,6 +11,7 @@ use crate::testing::{Tables, text};
 
 const CONVERSATIONS: &str = include_str!("../../../projectors/src/conversations/schema.sql");
 const USERS: &str = include_str!("../../../projectors/src/users/schema.sql");
+const PROFILES: &str = include_str!("../../../projectors/src/profiles/schema.sql");
 const ANN: UserId = UserId(Uuid::from_u128(1));
 
 fn peer(n: u128) -> UserId {
@@ -22,6 +23,7 @@ fn peer(n: u128) -> UserId {
 async fn written(peers: u32, each: u32) -> Tables {
     let tables = Tables::of("conversations", CONVERSATIONS).await;
     tables.also("users", USERS).await;
+    tables.also("profiles", PROFILES).await;
     for n in 0..u128::from(peers) {
         say(&tables.pool, peer(n), ANN, i64::try_from(n).expect("few") * 1_000_000, each).await;
     }
@@ -83,6 +85,27 @@ async fn conversations_come_newest_first_with_their_last_message_and_what_is_unr
     }
     let theirs = shown(answer(tables.pool.clone(), tables.pool.clone(), peer(0), None, None).await.expect("an answer")).await;
     assert_eq!(theirs.iter().map(|one| one["unread_count"].clone()).collect::<Vec<_>>(), [Value::from(0), Value::from(0)]);
+}
+
+#[tokio::test]
+async fn whoever_does_not_show_what_they_read_is_shown_as_not_having_read_it() {
+    let tables = written(2, 3).await;
+    sqlx::query("INSERT INTO profiles.profiles (user_id, full_name_set, full_name, avatar_url, read_receipts) VALUES ($1, true, 'Another', '/a.png', false)")
+        .bind(ANN.0)
+        .execute(&tables.pool)
+        .await
+        .expect("a row");
+    let inbox = async |of: UserId| shown(answer(tables.pool.clone(), tables.pool.clone(), of, None, None).await.expect("an answer")).await;
+    // The last of three messages was read.
+    assert_eq!(inbox(ANN).await[0]["last_message"]["is_read"], true, "its reader knows");
+    let theirs = inbox(peer(1)).await;
+    let last = &theirs[0]["last_message"];
+    assert_eq!((&last["is_read"], &last["read_at"]), (&Value::from(false), &Value::Null));
+    // There is no row of Ann among the users here, so that nothing of her is known but what she wants.
+    sqlx::query("INSERT INTO users.users (user_id, username, full_name, role, is_active, created_at) VALUES ($1, 'ann', 'Ann', 'user', true, now())").bind(ANN.0).execute(&tables.pool).await.expect("a row");
+    let theirs = inbox(peer(1)).await;
+    assert_eq!((&theirs[0]["full_name"], &theirs[0]["avatar_url"]), (&"Another".into(), &"/a.png".into()));
+    assert_eq!(theirs[0]["last_message"]["is_read"], false);
 }
 
 #[tokio::test]

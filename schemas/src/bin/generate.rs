@@ -127,6 +127,7 @@ fn message(event: &EventType) -> Value {
 fn key(topic: Topic) -> &'static str {
     match topic {
         Topic::Auth => "user id",
+        Topic::Users => "owner's user id",
         Topic::Messages => "conversation id",
     }
 }

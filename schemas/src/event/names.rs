@@ -2,6 +2,7 @@
 
 use crate::auth::AuthEvent;
 use crate::messages::MessagesEvent;
+use crate::users::UsersEvent;
 use crate::{Event, Recorded, Topic, UserId};
 
 impl Recorded {
@@ -12,6 +13,12 @@ impl Recorded {
             Topic::Auth => match AuthEvent::decode(self) {
                 Ok(AuthEvent::Account(event)) => event.names(),
                 Ok(AuthEvent::Session(event)) => event.names(),
+                Err(_) => Vec::new(),
+            },
+            Topic::Users => match UsersEvent::decode(self) {
+                Ok(UsersEvent::Profile(event)) => event.names(),
+                Ok(UsersEvent::Contact(event)) => event.names(),
+                Ok(UsersEvent::Block(event)) => event.names(),
                 Err(_) => Vec::new(),
             },
             Topic::Messages => match MessagesEvent::decode(self) {

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use schemas::auth::AuthEvent;
 use schemas::messages::MessagesEvent;
+use schemas::users::UsersEvent;
 use schemas::{Event, Metadata, Personal, Recorded, Timestamp, Topic, UserId, event_types, key_hash};
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,6 +96,12 @@ fn decode(name: &str, recorded: &Recorded) -> Decoded {
         Topic::Auth => match AuthEvent::decode(recorded) {
             Ok(AuthEvent::Account(event)) => describe(event),
             Ok(AuthEvent::Session(event)) => describe(event),
+            Err(error) => panic!("{name}: {error}"),
+        },
+        Topic::Users => match UsersEvent::decode(recorded) {
+            Ok(UsersEvent::Profile(event)) => describe(event),
+            Ok(UsersEvent::Contact(event)) => describe(event),
+            Ok(UsersEvent::Block(event)) => describe(event),
             Err(error) => panic!("{name}: {error}"),
         },
         Topic::Messages => match MessagesEvent::decode(recorded) {

@@ -43,7 +43,7 @@ impl Ground {
 
     /// Ends the sessions that hold the publishers' locks, as a network that drops them would.
     async fn cut_the_publishers_locks(&self) {
-        for (database, topic) in [("auth_db", Topic::Auth), ("message_db", Topic::Messages)] {
+        for (database, topic) in [("auth_db", Topic::Auth), ("user_db", Topic::Users), ("message_db", Topic::Messages)] {
             let mut connection = self.connect(database).await;
             wait_until(("its lock is held", topic), Duration::from_secs(20), async || {
                 let cut: Option<bool> = sqlx::query_scalar(

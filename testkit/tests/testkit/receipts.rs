@@ -86,6 +86,27 @@ async fn what_is_read_is_seen_by_both_at_once_and_counted_no_more() {
 }
 
 #[tokio::test]
+async fn whoever_shows_nobody_what_they_read_sees_it_themselves_alone() {
+    let system = System::shared().await;
+    let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
+    let wants = async |shows: bool| {
+        let answer = bob.ask(Method::PUT, "/api/v1/users/me/settings", Some(json!({"read_receipts": shows}))).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        // What Bob has changed is no news to Ann before it is in the read model.
+        bob.get("/api/v1/users/me/settings").await;
+    };
+    let last_is_read = async |who: &Person| who.get("/api/v1/messages/conversations").await[0]["last_message"]["is_read"] == true;
+    wants(false).await;
+    let one = send(&ann, &bob, "one").await;
+    assert_eq!(read(&bob, one).await, 200);
+    assert_eq!((history(&ann, &bob).await, last_is_read(&ann).await), (told(&[("one", false)]), false));
+    assert_eq!((history(&bob, &ann).await, last_is_read(&bob).await), (told(&[("one", true)]), true));
+    assert_eq!(inbox(&bob, &ann).await, Some((Some("one".into()), 0)));
+    wants(true).await;
+    assert_eq!((history(&ann, &bob).await, last_is_read(&ann).await), (told(&[("one", true)]), true));
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_gone_for_both_at_once_and_a_page_goes_on_from_where_it_stood() {
     let system = System::shared().await;
     let (ann, bob, eve) =

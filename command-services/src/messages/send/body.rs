@@ -96,7 +96,7 @@ impl JsonSchema for RelayBody {
 }
 
 /// Old clients send whatever they have there: only a UUID says anything.
-pub(in super::super) fn when_it_is_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UserId>, D::Error> {
+pub(crate) fn when_it_is_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UserId>, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_str().and_then(|text| text.parse().ok()))
 }
 

@@ -3,7 +3,7 @@
 mod body;
 mod digest;
 
-pub(super) use body::when_it_is_one;
+pub(crate) use body::when_it_is_one;
 
 use axum::Json;
 use axum::extract::State;
@@ -21,6 +21,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::message::{Draft, Message, MessageCommand, MessageRefused};
+use super::people::Between;
 use super::{Messages, people};
 use body::{RelayBody, SendBody};
 
@@ -37,9 +38,9 @@ pub(super) fn routes() -> Api<Messages> {
             "encrypted_session_key": "a2V5",
         })
     };
-    let refusals = || [SendRefused::RecipientUnknown, SendRefused::IdTaken];
+    let refusals = || [SendRefused::RecipientUnknown, SendRefused::Blocked, SendRefused::IdTaken];
     let large = || Violation { field: "encrypted_content".into(), message: "must be at most 256 KiB".into() };
-    let everywhere = || [people::away(), body::too_large(vec![large()])];
+    let everywhere = || [people::away(), people::behind(), body::too_large(vec![large()])];
     Api::new()
         .route(
             post("/messages/send", http_send)
@@ -82,6 +83,9 @@ pub enum SendRefused {
     /// Nobody has this id.
     #[error("no such user")]
     RecipientUnknown,
+    /// One of the two has blocked the other; which of them is not said.
+    #[error("one of you has blocked the other")]
+    Blocked,
     /// The id was used before, by another sender, for another recipient or for other content.
     #[error("this message id already belongs to another message")]
     IdTaken,
@@ -96,8 +100,8 @@ pub enum SendError {
     /// The ledger did not store it.
     #[error(transparent)]
     Ledger(#[from] CommitError),
-    /// Whether the recipient exists could not be learned in time.
-    #[error("whether the recipient exists is not known")]
+    /// Whether the recipient exists and nobody is blocked could not be learned in time.
+    #[error("whether the recipient can be written to is not known")]
     Unsettled(Problem),
 }
 
@@ -117,7 +121,8 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
     let there = draft.via == Via::Relay && messages.presence.is_online(recipient).await;
     unit.remember(Some(digest), Some(if there { "delivered" } else { "queued" }.into()));
 
-    if !messages.people.exist(sender, recipient).await.map_err(SendError::Unsettled)? {
+    let between = messages.people.between(sender, recipient).await.map_err(SendError::Unsettled)?;
+    if between != Between::Open {
         if let Some(first) = unit.answered().await? {
             return Ok(first);
         }
@@ -128,8 +133,10 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
                 Minted::Free => {}
             }
         }
-        if !messages.people.exist_at_head(recipient).await.map_err(SendError::Unsettled)? {
-            return Err(SendRefused::RecipientUnknown.into());
+        match messages.people.between_at_head(sender, recipient, between).await.map_err(SendError::Unsettled)? {
+            Between::Open => {}
+            Between::Blocked => return Err(SendRefused::Blocked.into()),
+            Between::Unknown => return Err(SendRefused::RecipientUnknown.into()),
         }
     }
 
@@ -243,6 +250,7 @@ impl From<SendRefused> for Problem {
     fn from(refused: SendRefused) -> Self {
         match refused {
             SendRefused::RecipientUnknown => Self::not_found("recipient_unknown", "Recipient not found"),
+            SendRefused::Blocked => Self::forbidden("blocked", "You cannot write to each other: one of you has blocked the other"),
             SendRefused::IdTaken => Self::conflict("id_taken", "This message_id already belongs to another message"),
         }
     }

@@ -1,14 +1,17 @@
 //! The auth service on servers of a test's own.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use command_services::auth::{Auth, Hasher, Lifetimes, Lockout, revocations_keeper, router};
+use command_services::auth::{Auth, Hasher, Lifetimes, Lockout, Portraits, revocations_keeper, router};
 use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
+use platform::fresh::{Freshness, Reached};
 use platform::http::{routes, serve};
 use platform::ledger::{Ledger, LedgerConfig, lookup_options};
-use platform::marks::Marks;
+use platform::marks::{Heads, Marks};
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
@@ -93,6 +96,15 @@ impl Desk {
                 include_str!("../../../../migrations/ledger/0001_ledger.sql")
             ),
             concat!("CREATE SCHEMA auth; SET search_path = auth;", include_str!("../../../../migrations/auth/0001_signing_keys.sql")),
+            concat!(
+                "CREATE SCHEMA portraits; SET search_path = portraits;",
+                include_str!("../../../../platform/src/log/checkpoints.sql"),
+                include_str!("../../../../projectors/src/portraits/schema.sql")
+            ),
+            concat!(
+                "CREATE SCHEMA users_ledger; SET search_path = users_ledger;",
+                include_str!("../../../../migrations/ledger/0001_ledger.sql")
+            ),
             concat!("CREATE SCHEMA keys; SET search_path = keys;", include_str!("../../../../migrations/keys/0001_keys.sql")),
         ] {
             let mut connection = database.pool.acquire().await.unwrap();
@@ -106,7 +118,14 @@ impl Desk {
         let vault = Vault::open(database.pool.clone(), None).await.unwrap();
         let config =
             LedgerConfig { url: database.url, topic: Topic::Auth, pool: pool.clone(), redis: None, deadline: Duration::from_secs(5) };
-        let ledger = Ledger::open(config, vault, Marks::new(connected.clone(), &shutdown), shutdown.clone()).await.unwrap();
+        let marks = Marks::new(connected.clone(), &shutdown);
+        let portraits = Portraits::new(Freshness {
+            marks: marks.clone(),
+            heads: Heads::new(BTreeMap::from([(Topic::Users, database.pool.clone())])),
+            reached: Reached::new(connected.clone(), BTreeMap::from([("portraits", database.pool.clone())]), shutdown.clone()),
+            pools: Arc::new(BTreeMap::from([("auth", database.pool.clone())])),
+        });
+        let ledger = Ledger::open(config, vault, marks, shutdown.clone()).await.unwrap();
         let lifetimes = Lifetimes::default();
         let keys = std::env::temp_dir().join(format!("postrider-test-{}", Uuid::now_v7()));
         let (lockout, uses) = (Lockout::new(connected.clone()), SessionUses::new(connected.clone(), SOON));
@@ -116,7 +135,7 @@ impl Desk {
         tokens.note_uses(uses);
         tokio::spawn(revocations_keeper(ledger.clone(), revocations.clone(), shutdown.clone()));
         wait_until("revocations are loaded", SOON, async || revocations.is_loaded().then_some(())).await;
-        let auth = Auth { ledger, tokens, revocations, hasher, lockout, lifetimes, shutdown: shutdown.clone() };
+        let auth = Auth { ledger, tokens, revocations, hasher, lockout, portraits, lifetimes, shutdown: shutdown.clone() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, routes(router(auth.clone())), shutdown));

@@ -75,6 +75,13 @@ impl Takes for RequestContext {
     fn describe(_: &mut Operation) {}
 }
 
+/// A way to say that an answer may lack something.
+impl Takes for Option<axum::Extension<crate::fresh::Behind>> {
+    fn describe(operation: &mut Operation) {
+        operation.answers_header("X-Projection-Behind");
+    }
+}
+
 impl Takes for Caller {
     fn describe(operation: &mut Operation) {
         operation.wants_token();

@@ -21,7 +21,7 @@ async fn missing_topics_are_planned_made_and_then_right() {
     assert!(topics.plan(&none).await.unwrap().iter().all(|f| matches!(f, Finding::Missing { partitions: 12, replication: 1, .. })));
     let refused = topics.check(&none).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("{}messages.events is missing: run `postrider topics apply`", kafka.prefix)), "{refused}");
-    assert_eq!(topics.apply(&none).await.unwrap().len(), 2);
+    assert_eq!(topics.apply(&none).await.unwrap().len(), 3);
     wait_until("the topics are right", std::time::Duration::from_secs(10), async || topics.check(&none).await.is_ok().then_some(())).await;
     assert_eq!(topics.apply(&none).await.unwrap(), []);
 }

@@ -42,9 +42,9 @@ async fn topics_are_planned_made_and_checked_and_their_events_are_those_of_the_l
     let dir = temporary_directory();
     let topics = async |action: &str| run(&dir, &["topics", action], &env(&config)).await;
     let plan = topics("plan").await.well();
-    assert!(plan.lines().count() == 2 && plan.contains("messages.events is missing: to be made with 12 partitions, 1 replicas"), "{plan}");
+    assert!(plan.lines().count() == 3 && plan.contains("messages.events is missing: to be made with 12 partitions, 1 replicas"), "{plan}");
     let check = topics("check").await;
-    check.refused(&["2 missing"]);
+    check.refused(&["3 missing"]);
     assert!(check.out.contains("auth.events is missing"), "{}", check.out);
     run(&dir, &["events", "--topic=auth", "--broker"], &env(&config)).await.refused(&["no topic of auth yet"]);
     let made = topics("apply").await.well();
@@ -100,7 +100,7 @@ async fn a_start_refuses_topics_that_are_not_as_they_ought_to_be_and_says_what_m
     })
     .await;
     // Partitions, policy, size; and the retention and compression that it was not given.
-    check.refused(&["1 missing, 5 wrong settings"]);
+    check.refused(&["2 missing, 5 wrong settings"]);
     assert!(parts.iter().all(|part| check.out.contains(part)), "{}", check.out);
     let port = testkit::system::free_port().to_string();
     let mut all = env(&config);

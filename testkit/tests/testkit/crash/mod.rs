@@ -4,6 +4,7 @@
 
 mod orphans;
 mod points;
+mod reads;
 mod sabotage;
 
 use std::time::Duration;

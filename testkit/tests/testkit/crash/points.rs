@@ -78,6 +78,10 @@ async fn a_crash_inside_the_first_start_leaves_nothing_that_the_next_one_cannot_
         "projection.conversations.schema",
         "projection.people.schema",
         "projection.relay.schema",
+        "projection.blocks.schema",
+        "projection.profiles.schema",
+        "projection.contacts.schema",
+        "projection.portraits.schema",
         "projection.users.schema",
     ])
     .await;
@@ -95,5 +99,11 @@ async fn a_crash_inside_a_migration_leaves_nothing_that_the_next_one_cannot_go_o
     ])
     .await;
     // Beside which those of auth are made at the same time.
-    starts_in_spite_of(&["migrate.messages_ledger.made", "migrate.messages_ledger.migrated"]).await;
+    starts_in_spite_of(&[
+        "migrate.messages_ledger.made",
+        "migrate.messages_ledger.migrated",
+        "migrate.users_ledger.made",
+        "migrate.users_ledger.migrated",
+    ])
+    .await;
 }
