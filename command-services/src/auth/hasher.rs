@@ -82,13 +82,6 @@ impl Hasher {
         Self { jobs, waiting, patience }
     }
 
-    /// All cores but one, at least one; 256 may wait, 10 s at most.
-    #[must_use]
-    pub fn for_this_machine() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(cores - 1, 256, Duration::from_secs(10))
-    }
-
     /// The password's hash with a salt of its own, as a PHC string.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ const COUNTED: usize = 65_536;
 
 /// Counts wrong passwords per account, in Redis for all processes; each process for itself while Redis is away. Clones share one state.
 ///
-/// What is counted for is a keyed digest of address *and* stored hash ([`Lockout::subject`]): another password is another subject, so changing or resetting it unlocks at once,
+/// What is counted for is a keyed digest of address *and* stored hash: another password is another subject, so changing or resetting it unlocks at once,
 /// wherever that is done. An address that nobody has is counted for like any other.
 #[derive(Debug, Clone)]
 pub struct Lockout {

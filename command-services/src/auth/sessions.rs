@@ -86,16 +86,24 @@ async fn revoke(auth: Auth, request: RequestContext, caller: Caller, session: Se
 
 /// Ends every session of the caller's but the one that asks. Safe to repeat, as above.
 async fn revoke_others(auth: Auth, request: RequestContext, caller: Caller) -> Result<Committed, Problem> {
-    let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request, record: None });
-    let but = (caller.user, Some(caller.session), None);
-    let ended = end_others(&auth.ledger, auth.lifetimes, &mut unit, but, RevocationReason::Revoked).await?;
-    if unit.is_empty() {
-        announce_again(&auth.ledger, &auth.revocations, caller.user).await?;
-        return Ok(unit.found(Vec::new()).await);
+    let (context, but) = (Context { actor: Actor::User(caller.user), request, record: None }, (caller.user, Some(caller.session), None));
+    let mut last = None;
+    // Of a user with very many sessions, so many at a time.
+    loop {
+        let mut unit = auth.ledger.unit(context.clone());
+        let ended = end_others(&auth.ledger, auth.lifetimes, &mut unit, but, RevocationReason::Revoked).await?;
+        if unit.is_empty() {
+            return match last {
+                Some(committed) => Ok(committed),
+                None => {
+                    announce_again(&auth.ledger, &auth.revocations, caller.user).await?;
+                    Ok(unit.found(Vec::new()).await)
+                }
+            };
+        }
+        last = Some(unit.commit().await?);
+        announce(&auth.revocations, &ended).await?;
     }
-    let committed = unit.commit().await?;
-    announce(&auth.revocations, &ended).await?;
-    Ok(committed)
 }
 
 fn unknown() -> Problem {
