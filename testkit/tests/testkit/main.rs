@@ -1,5 +1,6 @@
 //! The whole system, through its real interface, with real servers below it.
 
+mod blocking;
 mod cli;
 mod concurrency;
 mod connections;
@@ -9,6 +10,7 @@ mod dependencies;
 mod fresh;
 mod idempotency;
 mod paging;
+mod people;
 mod readme;
 mod refusals;
 mod secrets;
