@@ -1,5 +1,6 @@
 //! The whole system, through its real interface, with real servers below it.
 
+mod blocking;
 mod browsers;
 mod cli;
 mod concurrency;
@@ -11,6 +12,7 @@ mod document;
 mod fresh;
 mod idempotency;
 mod paging;
+mod people;
 mod readme;
 mod receipts;
 mod refusals;
