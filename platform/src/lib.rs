@@ -5,6 +5,7 @@
 //! * [`postgres`] connections, databases, roles, migrations · [`redis`] the one way to Redis · [`private`] servers of our own
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
+//! * [`limits`] how much anybody may ask
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
@@ -15,6 +16,7 @@ pub mod crash;
 pub mod fresh;
 pub mod http;
 pub mod ledger;
+pub mod limits;
 pub mod log;
 pub mod marks;
 pub mod postgres;

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, Committed, Context};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::UserId;
 use serde::Deserialize;
@@ -87,6 +88,7 @@ pub(super) fn route() -> Route<Auth> {
              an `Idempotency-Key`: a repeat opens another session.",
         )
         .refuses([LoginRefused::Wrong])
+        .counts_address(Class::Logins)
         .refuses([Busy::Full])
         .example(json!({"email": "ann@example.org", "password": "correct horse battery"}))
 }

@@ -1,6 +1,6 @@
 //! The edge: what every route has in common.
 //!
-//! * [`routes`] what is wrapped around a router · [`serve`] sockets and their end · [`detached`] commands that outlive their client
+//! * [`guarded`] and [`routes`] what is wrapped around a router · [`serve`] sockets and their end · [`detached`] commands that outlive their client
 //! * [`Valid`], [`Id`], [`IdempotencyKey`], [`RequestContext`] what arrives · [`Problem`], [`Written`] what is answered
 //! * [`api`] routes that document themselves · [`health`] whether the process is well
 
@@ -8,6 +8,7 @@ pub mod api;
 mod body;
 mod connection;
 mod context;
+mod counted;
 mod edge;
 pub mod health;
 mod idempotency;
@@ -19,7 +20,8 @@ mod written;
 
 pub use body::{BODY_LIMIT, Id, Valid, Validate, Violations};
 pub use context::{RequestContext, request_context};
-pub use edge::routes;
+pub use counted::{Counted, Counts, Guard};
+pub use edge::{guarded, routes};
 pub use idempotency::IdempotencyKey;
 pub use params::Params;
 pub use problem::{Problem, Violation};

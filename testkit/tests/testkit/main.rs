@@ -9,6 +9,7 @@ mod dependencies;
 mod document;
 mod fresh;
 mod idempotency;
+mod limits;
 mod paging;
 mod readme;
 mod refusals;
