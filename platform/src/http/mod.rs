@@ -13,6 +13,7 @@ mod edge;
 pub mod health;
 mod idempotency;
 mod json;
+mod malformed;
 mod params;
 mod problem;
 mod serve;
