@@ -6,7 +6,7 @@
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`backup`] what cannot be rebuilt, out and back in
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
-//! * [`presence`] who is online
+//! * [`presence`] who is online · [`limits`] how much anybody may ask
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod crash;
 pub mod fresh;
 pub mod http;
 pub mod ledger;
+pub mod limits;
 pub mod log;
 pub mod marks;
 pub mod postgres;

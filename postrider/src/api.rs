@@ -1,9 +1,11 @@
 //! What the API's document says above its routes.
 
-use axum::http::StatusCode;
+use std::time::Duration;
+
 use platform::http::Problem;
 use platform::http::api::docs::with_docs;
 use platform::http::api::{Api, Info, TagInfo};
+use platform::limits::rate_limited;
 
 /// An API with its document at `/api/v1/openapi.json` and its page at `/docs`.
 pub fn described(api: Api) -> Api {
@@ -17,7 +19,7 @@ pub fn described(api: Api) -> Api {
             everywhere: vec![
                 Problem::internal(),
                 Problem::unavailable("unavailable", "Not available at the moment"),
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; please try again in a moment"),
+                rate_limited(Duration::from_secs(1)),
             ],
         },
     )

@@ -10,8 +10,9 @@ use command_services::{messages, users};
 use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
 use platform::fresh::{Freshness, Reached};
-use platform::http::{self, AllowedOrigins, api::Api, health::Readiness};
+use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
+use platform::limits::Limits;
 use platform::log::kafka::{KafkaConfig, KafkaSource};
 use platform::log::topics::{Finding, Topics};
 use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
@@ -64,9 +65,9 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     // Ends after the last request: whoever is still being answered needs ledgers, projections and Redis.
     let below = Shutdown::new();
     let roles = Roles::open(&ground, &below, &readiness).await?;
-    let router = http::routes(api::described(roles.router().merge(http::health::router("postrider", readiness.clone()))));
+    let api = api::described(roles.router().merge(http::health::router("postrider", readiness.clone())));
     let origins = ground.config.server.origins();
-    let router = http::cors(router, AllowedOrigins::new(origins.iter().map(String::as_str)));
+    let router = http::cors(http::guarded(api, roles.guard(&ground.config)), AllowedOrigins::new(origins.iter().map(String::as_str)));
     let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
@@ -162,6 +163,12 @@ impl Roles {
             messages::Messages::new(self.messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), shutdown.clone());
         let users = users::Users::new(self.users.clone(), freshness.clone(), presence.clone(), tokens.clone(), shutdown.clone());
         auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
+    }
+
+    fn guard(&self, config: &Config) -> Guard {
+        let salt = self.vault.digest("limits.v1", "address");
+        let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), self.redis.clone(), salt);
+        Guard { limits, proxies: config.server.trusted_proxies.clone() }
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.

@@ -7,6 +7,7 @@ use platform::auth::cookie;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::UserId;
 use schemas::auth::PasswordReason;
@@ -165,6 +166,7 @@ pub(super) fn route() -> Route<Auth> {
         )
         .refuses([LoginRefused::Wrong])
         .refuses([Locked(LOCKED_FOR)])
+        .counts_address(Class::Logins)
         .refuses([Busy::Full])
         .example(json!({"email": "ann@example.org", "password": "correct horse battery"}))
 }

@@ -6,6 +6,7 @@ use platform::auth::Caller;
 use platform::fresh::Behind;
 use platform::http::Problem;
 use platform::http::api::{Route, get};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{Timestamp, UserId};
 use serde::Serialize;
@@ -65,6 +66,7 @@ pub(super) fn route() -> Route<Auth> {
             "Who am I",
             "The caller's own account. Never fails because a read model is behind, and is never limited below what one busy client needs.",
         )
+        .counts(Class::Vital)
         .refuses([account_unreadable()])
 }
 

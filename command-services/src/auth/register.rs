@@ -7,6 +7,7 @@ use platform::auth::cookie;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{Event, UserId};
 use serde::Deserialize;
@@ -137,6 +138,7 @@ pub(super) fn route() -> Route<Auth> {
              `Idempotency-Key`: a repeat finds that the account exists.",
         )
         .refuses([RegisterRefused::Taken])
+        .counts_address(Class::Registrations)
         .refuses([Busy::Full])
         .example(json!({"email": "ann@example.org", "username": "ann", "password": "correct horse battery", "full_name": "Ann Example"}))
 }

@@ -8,6 +8,7 @@ use platform::auth::Caller;
 use platform::http::api::{Api, delete, post};
 use platform::http::{Id, IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, Committed, Context};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{MessageId, UserId};
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,14 @@ pub(super) fn routes() -> Api<Messages> {
         .route(
             post("/relay/acknowledge", http_acknowledge)
                 .says("relay.acknowledge", "A message has arrived", TEXT)
+                .counts(Class::Vital)
                 .example(json!({"message_id": "0190a5e0-7c1d-7c3a-9d53-4b6f1c2d3e4f"})),
         )
         .route(
             delete("/relay/{message_id}", http_delete)
                 .says("relay.dequeue", "A message has arrived (by its id)", TEXT)
-                .path("message_id", "The message."),
+                .path("message_id", "The message.")
+                .counts(Class::Vital),
         )
 }
 

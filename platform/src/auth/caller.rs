@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use schemas::{SessionId, UserId};
 
 use super::{Claims, Refused, Tokens};
-use crate::http::Problem;
+use crate::http::{Counted, Problem};
 
 /// A verified, unrevoked subject. An absent or empty `Authorization` and `Bearer null` mean no token: 401.
 ///
@@ -41,12 +41,16 @@ impl Caller {
         Problem::forbidden("not_yourself", "You can only act as yourself")
     }
 
-    pub(super) fn arrives(tokens: &Tokens, claims: &Claims, parts: &mut Parts) -> Self {
+    /// Counted here: who asks is known, and nothing of the body has been read.
+    pub(super) async fn arrives(tokens: &Tokens, claims: &Claims, parts: &mut Parts) -> Result<Self, Problem> {
         tokens.used(claims.sid);
         let caller = Self { user: claims.sub, session: claims.sid, role: claims.role.clone(), token_ends: claims.exp };
         tracing::Span::current().record("actor.id", tracing::field::display(caller.user));
         parts.extensions.insert(caller.clone());
-        caller
+        if let Some(counted) = parts.extensions.get::<Counted>() {
+            counted.of_user(caller.user).await?;
+        }
+        Ok(caller)
     }
 }
 
@@ -57,11 +61,34 @@ where
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
         let tokens = Tokens::from_ref(state);
-        let claims: Arc<Claims> = tokens.verify(token).await?;
-        Ok(Self::arrives(&tokens, &claims, parts))
+        let claims = verified(parts, &tokens, async |token| tokens.verify(token).await).await?;
+        Self::arrives(&tokens, &claims, parts).await
     }
+}
+
+/// The claims of the request's token. Whoever sends bad ones, or none, has that counted as what is public; when too many came from an address, only tokens that
+/// this process has verified before are heard from there.
+async fn verified(
+    parts: &Parts,
+    tokens: &Tokens,
+    verify: impl AsyncFnOnce(&str) -> Result<Arc<Claims>, Refused>,
+) -> Result<Arc<Claims>, Problem> {
+    let counted = parts.extensions.get::<Counted>();
+    let token = bearer(parts);
+    if let Some(Err(refused)) = counted.map(Counted::of_stranger)
+        && !token.is_some_and(|token| tokens.know(token))
+    {
+        return Err(refused);
+    }
+    let claims = match token {
+        Some(token) => verify(token).await,
+        None => Err(Refused::Invalid),
+    };
+    if let (Some(counted), Err(Refused::Invalid | Refused::Revoked)) = (counted, &claims) {
+        counted.was_stranger().await;
+    }
+    Ok(claims?)
 }
 
 /// As [`Caller`], but its session may have been revoked: only for the commands that revoke, so that their repeat completes what a missing Redis left pending.
@@ -75,10 +102,9 @@ where
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(Problem::unauthenticated)?;
         let tokens = Tokens::from_ref(state);
-        let claims = tokens.verify_ignoring_revocation(token).await?;
-        Ok(Self(Caller::arrives(&tokens, &claims, parts)))
+        let claims = verified(parts, &tokens, async |token| tokens.verify_ignoring_revocation(token).await).await?;
+        Ok(Self(Caller::arrives(&tokens, &claims, parts).await?))
     }
 }
 

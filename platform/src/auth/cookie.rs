@@ -62,7 +62,7 @@ where
         }
         let token = of(parts).ok_or_else(Problem::unauthenticated)?;
         let claims = Tokens::from_ref(state).verify(&token).await?;
-        Ok(Self(Caller::arrives(&Tokens::from_ref(state), &claims, parts)))
+        Ok(Self(Caller::arrives(&Tokens::from_ref(state), &claims, parts).await?))
     }
 }
 

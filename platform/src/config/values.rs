@@ -9,6 +9,7 @@ use base64::Engine;
 use serde::{Deserialize, Deserializer};
 
 use super::{Secret, ServerUrl};
+use crate::limits::{Networks, Rate, Rates};
 
 /// What librdkafka was built with, and brokers offer.
 const SASL_MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
@@ -53,6 +54,9 @@ pub struct Server {
     pub allowed_origins: String,
     /// Whether other people's data is in it.
     pub production: bool,
+    /// Whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Networks,
     /// From SIGTERM to the end.
     #[serde(rename = "shutdown_seconds", deserialize_with = "seconds")]
     pub shutdown: Duration,
@@ -231,6 +235,74 @@ pub struct Limits {
     /// Until a command's outcome is known.
     #[serde(rename = "command_deadline_ms", deserialize_with = "milliseconds")]
     pub command_deadline: Duration,
+    /// Of a user.
+    pub sends_per_second: u32,
+    /// Of a user.
+    pub sends_burst: u32,
+    /// Of a user.
+    pub commands_per_second: u32,
+    /// Of a user.
+    pub commands_burst: u32,
+    /// Of a user.
+    pub reads_per_second: u32,
+    /// Of a user.
+    pub reads_burst: u32,
+    /// Of a user.
+    pub vital_per_second: u32,
+    /// Of a user.
+    pub vital_burst: u32,
+    /// Of an address.
+    pub logins_per_minute: u32,
+    /// Of an address.
+    pub registrations_per_hour: u32,
+    /// Of an address.
+    pub forgotten_per_hour: u32,
+    /// Of an address.
+    pub invitations_per_hour: u32,
+    /// Of an address.
+    pub public_per_second: u32,
+    /// Of an address.
+    pub public_burst: u32,
+    /// Addresses that are not counted.
+    #[serde(deserialize_with = "networks")]
+    pub exempt_networks: Networks,
+}
+
+impl Limits {
+    /// As buckets.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        Rates {
+            sends: Rate::per_second(self.sends_per_second, self.sends_burst),
+            commands: Rate::per_second(self.commands_per_second, self.commands_burst),
+            reads: Rate::per_second(self.reads_per_second, self.reads_burst),
+            vital: Rate::per_second(self.vital_per_second, self.vital_burst),
+            public: Rate::per_second(self.public_per_second, self.public_burst),
+            logins: Rate::per_minute(self.logins_per_minute),
+            registrations: Rate::per_hour(self.registrations_per_hour),
+            forgotten: Rate::per_hour(self.forgotten_per_hour),
+            invitations: Rate::per_hour(self.invitations_per_hour),
+        }
+    }
+
+    fn numbers(&self) -> [(&'static str, u32); 14] {
+        [
+            ("limits.sends_per_second", self.sends_per_second),
+            ("limits.sends_burst", self.sends_burst),
+            ("limits.commands_per_second", self.commands_per_second),
+            ("limits.commands_burst", self.commands_burst),
+            ("limits.reads_per_second", self.reads_per_second),
+            ("limits.reads_burst", self.reads_burst),
+            ("limits.vital_per_second", self.vital_per_second),
+            ("limits.vital_burst", self.vital_burst),
+            ("limits.logins_per_minute", self.logins_per_minute),
+            ("limits.registrations_per_hour", self.registrations_per_hour),
+            ("limits.forgotten_per_hour", self.forgotten_per_hour),
+            ("limits.invitations_per_hour", self.invitations_per_hour),
+            ("limits.public_per_second", self.public_per_second),
+            ("limits.public_burst", self.public_burst),
+        ]
+    }
 }
 
 /// `[telemetry]`
@@ -309,7 +381,8 @@ impl Config {
         if !ssl_ca_file.as_os_str().is_empty() && !ssl_ca_file.is_file() {
             return Some(("kafka.ssl_ca_file", format!("there is no file {}", ssl_ca_file.display())));
         }
-        None
+        let of_limits = self.limits.numbers().into_iter().find(|(_, number)| !(1..=1_000_000_000).contains(number));
+        of_limits.map(|(key, number)| (key, format!("found {number}; from 1 to 1000000000 would be right")))
     }
 
     /// Every number that its type alone does not bound.
@@ -341,6 +414,10 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Networks, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 fn wrapping_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WrappingKey>, D::Error> {

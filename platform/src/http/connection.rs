@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::malformed::{self, bare_answer};
+
 /// A client that takes nothing of its answer for this long is gone.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 /// How long, and how much, is read away after an answer that came before the end of the request.
@@ -28,12 +30,44 @@ pub(super) struct Connection {
     unread: Arc<AtomicBool>,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
+    /// Set when something else than JSON was answered: from then on, what is sent may look like anything.
+    opaque: Arc<AtomicBool>,
+    /// What is sent in place of hyper's own answer, and how much of it has been.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl Connection {
-    /// `unread`: set when a request's body was not read to its end ([`Watched`]).
-    pub(super) fn new(stream: TcpStream, unread: Arc<AtomicBool>) -> Self {
-        Self { stream, unread, stalled: None, lingering: None }
+    /// `unread`: set when a request's body was not read to its end ([`Watched`]). `opaque`: set when something else than JSON was answered.
+    pub(super) fn new(stream: TcpStream, unread: Arc<AtomicBool>, opaque: Arc<AtomicBool>) -> Self {
+        Self { stream, unread, stalled: None, lingering: None, opaque, instead: None }
+    }
+
+    /// Sends a problem document in place of an answer that hyper made by itself; `None`: there is none here. Otherwise, how much of the buffer is done with:
+    /// what stands before it goes first.
+    fn poll_instead(&mut self, cx: &mut Context<'_>, buffer: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.opaque.load(Ordering::Acquire) {
+            return None;
+        }
+        let (start, status) = bare_answer(buffer)?;
+        if start > 0 {
+            let progress = Pin::new(&mut self.stream).poll_write(cx, &buffer[..start]);
+            return Some(self.unless_stalled(cx, progress));
+        }
+        let (answer, mut sent) = self.instead.take().unwrap_or_else(|| (malformed::answer(status), 0));
+        while sent < answer.len() {
+            let progress = Pin::new(&mut self.stream).poll_write(cx, &answer[sent..]);
+            match self.unless_stalled(cx, progress) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(count)) => sent += count,
+                unfinished => {
+                    self.instead = Some((answer, sent));
+                    return Some(unfinished);
+                }
+            }
+        }
+        // What came instead of a request is still coming, perhaps.
+        self.unread.store(true, Ordering::Release);
+        Some(Poll::Ready(Ok(buffer.len())))
     }
 
     fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -55,11 +89,27 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(instead) = self.poll_instead(cx, buf) {
+            return instead;
+        }
         let progress = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.unless_stalled(cx, progress)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // hyper's own answer has no body, so it is the last, and all of it in one piece.
+        if let Some(last) = bufs.iter().rposition(|buffer| !buffer.is_empty()) {
+            let before = &bufs[..last];
+            if before.iter().all(|buffer| buffer.is_empty()) {
+                if let Some(instead) = self.poll_instead(cx, &bufs[last]) {
+                    return instead;
+                }
+            } else if !self.opaque.load(Ordering::Acquire) && bare_answer(&bufs[last]).is_some() {
+                // It stands alone the next time.
+                let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, before);
+                return self.unless_stalled(cx, progress);
+            }
+        }
         let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.unless_stalled(cx, progress)
     }

@@ -1,20 +1,24 @@
 //! What is wrapped around every route.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::{Instrument, Span};
 
+use super::api::Api;
 use super::body::{self, BODY_LIMIT};
 use super::context::request_context;
-use super::{Problem, RequestContext};
+use super::counted::Table;
+use super::{Counted, Counts, Guard, Problem, RequestContext};
 use crate::fresh::Behind;
+use crate::limits::{Class, Subject};
 
 /// How a path that no route matches is called in metrics and logs: a client's own words are unbounded, and may be secret.
 const UNMATCHED: &str = "unmatched";
@@ -25,26 +29,53 @@ const SLOW: Duration = Duration::from_millis(500);
 /// Wraps what all routes have in common: request id and context, span, metrics by route and status, panics as 500, body limit (1 MiB), problems with their
 /// `request_id`, 404 / 405 / 413 as problem documents, security headers.
 pub fn routes(router: impl Into<Router>) -> Router {
-    // Unknown paths and methods have to come through the layer as well.
-    router
-        .into()
-        .fallback(async || Problem::not_found("not_found", "There is nothing here"))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn(edge))
+    wrapped(router.into(), None)
 }
 
-async fn edge(request: Request, next: Next) -> Response {
+/// As [`routes`], with limits: a request that is one too many is refused before its body is read, one without a token before anything of it is looked at. Every
+/// answer says what is left (`X-RateLimit-*`). The client's address is the connection's, or what a proxy says that is believed.
+pub fn guarded(api: Api, guard: Guard) -> Router {
+    let table = api.counts();
+    wrapped(api.into(), Some(Arc::new((guard, table))))
+}
+
+type Guarded = Option<Arc<(Guard, Table)>>;
+
+fn wrapped(router: Router, guard: Guarded) -> Router {
+    // Unknown paths and methods have to come through the layer as well.
+    router
+        .fallback(async || Problem::not_found("not_found", "There is nothing here"))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(guard, edge))
+}
+
+async fn edge(State(guard): State<Guarded>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let context = request_context(&parts);
+    let mut context = request_context(&parts);
     let method = method_label(&parts.method);
     let route = parts.extensions.get::<MatchedPath>().map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
     let preflight = parts.method == Method::OPTIONS;
+    let counted = guard.as_deref().map(|(guard, table)| {
+        context.peer = context.peer.map(|peer| guard.proxies.client(peer, &parts.headers));
+        Counted::new(guard, counts(table, &parts.method, &route), context.peer.map(Subject::address))
+    });
+    if let Some(counted) = &counted {
+        parts.extensions.insert(counted.clone());
+    }
     let behind = Behind::default();
     parts.extensions.insert(context.clone());
     parts.extensions.insert(behind.clone());
     let span = tracing::info_span!("request", method, route, correlation_id = context.request_id, actor.id = tracing::field::Empty);
-    let answer = AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind().instrument(span.clone()).await;
+    let refused = match &counted {
+        Some(counted) => counted.of_address().await.err(),
+        None => None,
+    };
+    let answer = match refused {
+        // Its body is left where it is.
+        Some(refused) => Ok(refused.into_response()),
+        None => AssertUnwindSafe(next.run(Request::from_parts(parts, body))).catch_unwind().instrument(span.clone()).await,
+    };
     let mut response = span.in_scope(|| {
         answer.unwrap_or_else(|_| {
             // What it said may hold somebody's data: the place is in the panic hook's line.
@@ -59,8 +90,21 @@ async fn edge(request: Request, next: Next) -> Response {
     }
     let mut response = rendered(response, &context);
     add_headers(response.headers_mut(), &context, &behind);
+    if let Some(counted) = &counted {
+        counted.add_headers(response.headers_mut());
+    }
     observe(&span, method, route, response.status(), began);
     response
+}
+
+/// What a request counts. A HEAD is a GET; a preflight is the browser's own, and costs nothing.
+fn counts(table: &Table, method: &Method, route: &str) -> Counts {
+    let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+    if method == Method::OPTIONS {
+        return Counts::default();
+    }
+    let public = Counts { address: Some(Class::Public), user: None };
+    table.get(&(method, route.to_owned())).copied().unwrap_or(public)
 }
 
 /// Every error as a problem document with the request's id, also those that extractors and the router made themselves.
@@ -140,7 +184,8 @@ fn observe(span: &Span, method: &'static str, route: String, status: StatusCode,
         let (status, duration_ms) = (status.as_u16(), (duration.as_secs_f64() * 1e6).round() / 1e3);
         // A line for each of thousands of good answers a second costs more than serving some of them, and metrics count them all:
         // `telemetry.log = "info,platform::http=debug"` brings them back.
-        let unremarkable = route.starts_with("/health") || (status < 400 && duration < SLOW);
+        // Nor may a flood of requests that are too many become a flood of lines.
+        let unremarkable = route.starts_with("/health") || ((status < 400 || status == 429) && duration < SLOW);
         if unremarkable {
             tracing::debug!(status, duration_ms, "answered");
         } else {

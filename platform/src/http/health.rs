@@ -69,17 +69,18 @@ struct Health {
 pub fn router(service: &'static str, readiness: Readiness) -> Api {
     let health = async move || Json(Health { status: "healthy", service, version: env!("CARGO_PKG_VERSION") });
     Api::new()
-        .route(get("/health/live", async || Json(Standing { status: "live" })).says(
-            "health.live",
-            "Does the process turn",
-            "For whoever would start it again.",
-        ))
+        .route(
+            get("/health/live", async || Json(Standing { status: "live" }))
+                .says("health.live", "Does the process turn", "For whoever would start it again.")
+                .counts_nothing(),
+        )
         .route(
             get("/health/ready", async move || ready(&readiness))
                 .says("health.ready", "Does it take traffic", "For whoever would send requests here.")
-                .or_answers::<Missing>(503, "Not yet."),
+                .or_answers::<Missing>(503, "Not yet.")
+                .counts_nothing(),
         )
-        .route(get("/health", health).says("health.health", "What runs", "Which service this is, and of which version."))
+        .route(get("/health", health).says("health.health", "What runs", "Which service this is, and of which version.").counts_nothing())
 }
 
 /// Not a problem document: orchestrators and people read the list.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures::FutureExt;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -75,16 +76,19 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: Shutdown) {
     // Answers are small and written at once: waiting for more (Nagle) only costs time.
     let _ = stream.set_nodelay(true);
-    let unread = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Connection::new(stream, unread.clone()));
+    let (unread, opaque) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let io = TokioIo::new(Connection::new(stream, unread.clone(), opaque.clone()));
     let draining = shutdown.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(|body| Body::new(Watched::new(body, unread.clone())));
         request.extensions_mut().insert(ConnectInfo(peer));
         let answer = router.clone().oneshot(request);
-        let draining = draining.clone();
+        let (draining, opaque) = (draining.clone(), opaque.clone());
         async move {
             let mut response: Response = answer.await?;
+            if !is_json(&response) {
+                opaque.store(true, Ordering::Release);
+            }
             if draining.is_draining() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -104,6 +108,15 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
     }
     conversation.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(DRAIN - LAST_REQUESTS, conversation).await;
+}
+
+/// Whether its body is JSON, or it has none.
+fn is_json(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match kind {
+        Some(kind) => kind == b"application/json" || kind == b"application/problem+json",
+        None => response.body().is_end_stream(),
+    }
 }
 
 /// Runs a command in a task of its own, so that a client that hangs up cancels nothing half-way; the drain waits for it. Keeps the current span.

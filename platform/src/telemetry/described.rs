@@ -3,7 +3,7 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Counters: only ever rising.
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     ("http_requests_total", "Requests answered, by route, method and status"),
     ("ledger_appends_total", "Appends by outcome: stored, duplicate, conflict, reserved, rejected, unavailable (nothing written), unknown"),
     ("projection_applied_total", "Events that a projection has applied"),
@@ -12,6 +12,7 @@ const COUNTERS: [(&str, &str); 9] = [
     ("publisher_published_total", "Events copied from a ledger to its topic"),
     ("marks_lost_total", "Marks of what users did that Redis did not take; readers then await the ledgers' heads"),
     ("process_cpu_seconds_total", "Processor time, user and system"),
+    ("rate_limited_total", "Requests refused with 429, by what they were counted as"),
     ("hasher_refused_total", "Passwords refused with 503 because the hasher's queue was full or too slow"),
 ];
 

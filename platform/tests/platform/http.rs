@@ -426,3 +426,38 @@ async fn a_preflight_is_public_and_says_yes_to_an_allowed_origin_alone() {
         assert!(headers.contains_key("vary"));
     }
 }
+
+#[tokio::test]
+async fn what_is_no_http_is_answered_with_a_problem_document_too() {
+    let server = Server::start().await;
+    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(70_000));
+    let large = format!("GET /page HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(1_000_000));
+    // Pipelined: the answer before it is whole.
+    let second = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n".to_owned();
+    for (what, request, status, code) in [
+        ("nonsense", "nonsense\r\n\r\n".to_owned(), 400, "malformed"),
+        ("a bad header", "GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400, "malformed"),
+        ("too many headers", format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, "headers_too_large"),
+        ("too long an address", long, 414, "uri_too_long"),
+        ("too large headers", large, 431, "headers_too_large"),
+        ("nonsense after a request", second, 400, "malformed"),
+    ] {
+        let mut client = server.raw().await;
+        // It may be refused before it is all sent.
+        let _ = client.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let answer = String::from_utf8(answer).unwrap();
+        let start = answer.rfind("HTTP/1.1 ").unwrap();
+        let (head, body) = answer[start..].split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")) && head.contains("content-type: application/problem+json"),
+            "{what}: {answer}"
+        );
+        let problem: Value = serde_json::from_str(body).unwrap();
+        assert_eq!((problem["status"].as_u64(), &problem["code"]), (Some(status), &json!(code)), "{what}");
+        assert!(head.contains(problem["request_id"].as_str().unwrap()), "{what}: {answer}");
+        assert_eq!(answer[..start].contains("200 OK"), what.ends_with("after a request"), "{what}: {answer}");
+    }
+}

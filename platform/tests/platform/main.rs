@@ -7,6 +7,7 @@ mod databases;
 mod fresh;
 mod http;
 mod ledger;
+mod limits;
 mod log;
 mod marks;
 mod own_redis;

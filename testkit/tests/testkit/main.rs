@@ -11,6 +11,7 @@ mod dependencies;
 mod document;
 mod fresh;
 mod idempotency;
+mod limits;
 mod paging;
 mod people;
 mod readme;

@@ -129,7 +129,7 @@ impl SendBody {
     pub fn ttl_days(&self) -> Result<i64, Problem> {
         match &self.ttl_days {
             None => Ok(DEFAULT_TTL_DAYS),
-            Some(days) => days.as_i64().filter(|days| (1..=30).contains(days)).ok_or_else(|| {
+            Some(days) => whole(days).filter(|days| (1..=30).contains(days)).ok_or_else(|| {
                 Problem::invalid(vec![Violation { field: "ttl_days".into(), message: "must be an integer from 1 to 30".into() }])
             }),
         }
@@ -178,6 +178,12 @@ impl SendBody {
         large.finish().map_err(|Violations(errors)| too_large(errors))?;
         Ok(content)
     }
+}
+
+/// A whole number, also one that is written `7.0`: JSON has no other kind.
+fn whole(number: &Value) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "between -100 and 100")]
+    number.as_i64().or_else(|| number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 100.0).map(|number| number as i64))
 }
 
 /// More than a message may weigh.

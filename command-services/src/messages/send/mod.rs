@@ -12,6 +12,7 @@ use platform::clock;
 use platform::http::api::{Api, Rendered, post};
 use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Violation, Written, detached};
 use platform::ledger::{AppendError, CommitError, Committed, Context, ExecuteError, Minted};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::messages::{MessageEvent, MessageSent, Via};
 use schemas::{Event, MessageId, MessageObject, Recorded, Timestamp};
@@ -45,14 +46,16 @@ pub(super) fn routes() -> Api<Messages> {
         .route(
             post("/messages/send", http_send)
                 .says("messages.sendMessage", "Send a direct message", TEXT)
+                .counts(Class::Sends)
                 .refuses(refusals())
                 .refuses(everywhere())
                 .example(example())
-                .leads_to("acknowledge", "message_id", "/id"),
+                .leads_to("dequeue", "message_id", "/id"),
         )
         .route(
             post("/relay/send", http_relay)
                 .says("relay.send", "Send a direct message by the relay", TEXT)
+                .counts(Class::Sends)
                 .refuses(refusals())
                 .refuses(everywhere())
                 .example(example())
@@ -61,6 +64,7 @@ pub(super) fn routes() -> Api<Messages> {
         .route(
             post("/relay/queue", http_relay)
                 .says("relay.queue", "Send a direct message by the relay (old name)", TEXT)
+                .counts(Class::Sends)
                 .refuses(refusals())
                 .refuses(everywhere())
                 .example(example()),

@@ -124,11 +124,13 @@ fn operation(route: &Described, info: &Info, schemas: &mut Schemas) -> Value {
         "security": if *secured { json!([{"token": []}]) } else { json!([]) },
     });
     if let Some(schema_of) = body {
-        let mut media = json!({"schema": schema_of(&mut schemas.arriving)});
+        let schema = schema_of(&mut schemas.arriving);
+        let wants = is_wanting(&schema, &schemas.arriving);
+        let mut media = json!({"schema": schema});
         if let Some(example) = example {
             media["example"] = example.clone();
         }
-        described["requestBody"] = json!({"required": true, "content": {"application/json": media}});
+        described["requestBody"] = json!({"required": wants, "content": {"application/json": media}});
     }
     described
 }
@@ -151,6 +153,13 @@ fn good(operation: &Operation, schemas: &mut Schemas) -> (String, Value) {
         answer["links"] = Value::Object(links.collect());
     }
     (status.to_string(), answer)
+}
+
+/// Whether a body wants anything at all: where it does not, none is as good as an empty one.
+fn is_wanting(schema: &schemars::Schema, generator: &SchemaGenerator) -> bool {
+    let wants = |schema: &Value| schema["required"].as_array().is_some_and(|fields| !fields.is_empty());
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| Some(path.rsplit_once('/')?.1));
+    name.map_or_else(|| wants(schema.as_value()), |name| generator.definitions().get(name).is_some_and(wants))
 }
 
 fn description_of(schema: &schemars::Schema, generator: &SchemaGenerator) -> Option<String> {

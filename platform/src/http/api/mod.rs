@@ -12,12 +12,14 @@ mod responses;
 mod route;
 
 use axum::Router;
+use axum::http::Method;
 
 pub use describe::{Answers, Documented, Rendered, Takes};
 pub use document::{Info, TagInfo};
 pub use operation::Operation;
 pub use route::{Route, Unsaid, delete, get, post, put};
 
+use super::counted::Table;
 use route::Described;
 
 /// A router and what it does, together. Combined as routers are; there is no way to add a route without its description.
@@ -70,6 +72,18 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     #[must_use]
     pub fn with_state(self, state: S) -> Api {
         Api { router: self.router.with_state(state), routes: self.routes }
+    }
+}
+
+impl Api {
+    /// What each route counts.
+    pub(super) fn counts(&self) -> Table {
+        let named = |route: &Described| (Method::from_bytes(route.method.to_uppercase().as_bytes()).ok(), route.path.clone());
+        let of_route = |route: &Described| {
+            let (method, path) = named(route);
+            Some(((method?, path), route.counts()))
+        };
+        self.routes.iter().filter_map(of_route).collect()
     }
 }
 

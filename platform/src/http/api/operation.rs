@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::http::Problem;
+use crate::http::{Counts, Problem};
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -17,6 +17,7 @@ pub struct Operation {
     pub(super) summary: &'static str,
     pub(super) text: &'static str,
     pub(super) secured: bool,
+    pub(super) counts: Option<Counts>,
     pub(super) path: Vec<(&'static str, &'static str)>,
     /// Schema of the path's variables; text when nothing says more.
     pub(super) path_schema: Option<Value>,

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::describe::Documented;
 use super::operation::{Field, Operation};
-use crate::http::Problem;
+use crate::http::{Counts, Problem};
+use crate::limits::Class;
 
 /// A route with its description.
 #[derive(Debug)]
@@ -24,6 +25,18 @@ pub(super) struct Described {
     pub(super) method: &'static str,
     pub(super) path: String,
     pub(super) operation: Operation,
+}
+
+impl Described {
+    /// What it counts: unless it says so itself, of the address what is public, of the caller a query or a command.
+    pub(super) fn counts(&self) -> Counts {
+        let usual = match (self.operation.secured, self.method) {
+            (false, _) => Counts { address: Some(Class::Public), user: None },
+            (true, "get") => Counts { address: None, user: Some(Class::Reads) },
+            (true, _) => Counts { address: None, user: Some(Class::Commands) },
+        };
+        self.operation.counts.unwrap_or(usual)
+    }
 }
 
 /// A route of which nothing has been said yet: [`Unsaid::says`] makes it one that can be served.
@@ -102,6 +115,29 @@ impl<S> Route<S> {
         for refusal in refusals {
             self.described.operation.refuses(refusal);
         }
+        self
+    }
+
+    /// What it counts of the caller, where that is no ordinary query or command.
+    #[must_use]
+    pub fn counts(mut self, class: Class) -> Self {
+        let counts = self.described.counts();
+        self.described.operation.counts = Some(Counts { user: Some(class), ..counts });
+        self
+    }
+
+    /// What it counts of the address, before anything of the request is looked at.
+    #[must_use]
+    pub fn counts_address(mut self, class: Class) -> Self {
+        let counts = self.described.counts();
+        self.described.operation.counts = Some(Counts { address: Some(class), ..counts });
+        self
+    }
+
+    /// Counts nothing.
+    #[must_use]
+    pub fn counts_nothing(mut self) -> Self {
+        self.described.operation.counts = Some(Counts::default());
         self
     }
 
