@@ -41,6 +41,7 @@ type Models = (Users, Profiles, Contacts);
 
 /// A row of a list of contacts.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Contact")]
 struct Shown<'a> {
     /// The row's id; of somebody who is no contact, the user's.
     id: Uuid,

@@ -122,6 +122,7 @@ async fn page(messages: PgPool, users: PgPool, caller: UserId, mut range: Range)
 
 /// One of the caller's conversations.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
 struct Shown<'a, V> {
     /// With whom.
     user_id: Uuid,

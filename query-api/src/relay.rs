@@ -36,6 +36,7 @@ fn admin_only() -> Problem {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StatsAnswer")]
 struct Answer {
     /// Always `true`.
     success: bool,

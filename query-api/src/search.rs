@@ -59,6 +59,7 @@ fn unknown() -> Problem {
 
 /// Somebody who was found.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FoundPerson")]
 struct Found {
     /// The person.
     id: Uuid,

@@ -55,6 +55,7 @@ async fn add(auth: Auth, caller: Caller, request: RequestContext, key_data: Stri
 
 /// The key is the active one.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ActiveKey")]
 struct Active {
     /// `true`
     success: bool,

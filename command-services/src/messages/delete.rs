@@ -100,6 +100,7 @@ async fn blank(ledger: &Ledger, message: MessageId) -> Result<(), AppendError> {
 
 /// What became of it.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeletionStatus")]
 struct Status {
     /// A sentence.
     status: &'static str,

@@ -33,6 +33,7 @@ pub(super) fn routes() -> Api<Messages> {
 
 /// Whether the caller is shown as online by this session.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PresenceStatus")]
 struct Status {
     /// `online` or `offline`
     status: &'static str,

@@ -129,6 +129,7 @@ impl Validate for UpTo {
 
 /// What became of it.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ReadStatus")]
 struct Status {
     /// A sentence.
     status: &'static str,

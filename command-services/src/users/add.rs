@@ -144,6 +144,7 @@ async fn add(users: &Users, context: Context, caller: UserId, body: AddContact) 
 
 /// A row of a list of contacts.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AddedContact")]
 struct Row {
     /// The row's id.
     id: ContactRowId,

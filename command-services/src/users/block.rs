@@ -43,6 +43,7 @@ pub(super) fn routes() -> Api<Users> {
 
 /// Nothing has to be said.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Empty")]
 struct Nothing {}
 
 impl Validate for Nothing {

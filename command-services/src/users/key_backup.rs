@@ -30,6 +30,7 @@ pub(super) fn routes() -> Api<Users> {
 
 /// What is to be kept.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "KeepKey")]
 struct KeyBackup {
     /// Opaque text, at most 64 KiB.
     #[schemars(length(min = 1, max = 65536))]
@@ -52,6 +53,7 @@ impl Validate for KeyBackup {
 
 /// It is kept.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyKept")]
 struct Kept {
     /// `true`
     success: bool,

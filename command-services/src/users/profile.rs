@@ -25,6 +25,7 @@ pub struct Presented {
 
 /// What somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NewSettings")]
 pub struct Settings {
     /// Whether authors are shown that their messages were read.
     pub read_receipts: bool,

@@ -50,6 +50,7 @@ async fn remove(users: &Users, context: Context, by: UserId, row: ContactRowId) 
 
 /// It is gone.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RemovedContact")]
 struct Removed {
     /// A sentence.
     status: &'static str,

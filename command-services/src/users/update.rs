@@ -77,6 +77,7 @@ impl Validate for UpdateProfile {
 
 /// A profile, as `GET /users/{id}` shows it.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Profile")]
 struct Shown {
     /// The person.
     id: UserId,
