@@ -2,7 +2,7 @@
 //!
 //! * commands: `update` a profile · `settings` · `key_backup` · `add` and `remove` a contact · `block` and unblock
 //! * aggregates: `profile` · `contact` · `barrier` (the event contract's `block`)
-//! * [`people`] who exists, and what is shown of them, from the service's own read models
+//! * `people` who exists, and what is shown of them, from the service's own read models
 
 mod add;
 mod barrier;

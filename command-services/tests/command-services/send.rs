@@ -1,5 +1,5 @@
 use axum::body::Body;
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode};
 use futures::future::join_all;
 use schemas::UserId;
 use serde_json::{Value, json};
@@ -199,4 +199,33 @@ async fn a_key_is_used_up_also_when_the_message_was_known_by_its_id() {
     let won = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(won, 4, "{answers:?}");
     assert_eq!(data.count("message.sent").await, 1);
+}
+
+#[tokio::test]
+async fn a_block_holds_in_both_directions_and_is_never_told_by_a_copy_that_is_behind() {
+    let data = Data::new().await;
+    let service = Service::over(&data).await;
+    let (ann, bob, eve) = (data.person().await, data.person().await, data.person().await);
+    let by_id = letter_as(Uuid::now_v7(), bob);
+    let first_by_id = service.post(ann, "/relay/send", &by_id).await;
+    let first_by_key = service.ask(ann, Method::POST, "/messages/send", Some("k"), Some(&letter(bob))).await;
+    assert_eq!((first_by_id.status, first_by_key.status), (StatusCode::OK, StatusCode::OK));
+    // Another process, which does not remember that nothing stood between the two: the block comes without its marks here.
+    let service = Service::over(&data).await;
+    data.block(bob, ann).await;
+    let repeats = async || {
+        assert_eq!(service.post(ann, "/relay/send", &by_id).await, first_by_id);
+        assert_eq!(service.ask(ann, Method::POST, "/messages/send", Some("k"), Some(&letter(bob))).await, first_by_key);
+    };
+    for route in ROUTES {
+        assert_eq!(service.post(ann, route, &letter(bob)).await.refused_with(), (403, "blocked"));
+        assert_eq!(service.post(bob, route, &letter(ann)).await.refused_with(), (403, "blocked"));
+        assert_eq!(service.post(ann, route, &letter(eve)).await.status, 200);
+    }
+    repeats().await;
+
+    data.fall_behind_with_blocks().await;
+    assert_eq!(service.post(ann, "/messages/send", &letter(bob)).await.refused_with(), (503, "projection_behind"));
+    repeats().await;
+    assert_eq!(data.count("message.sent").await, 5);
 }

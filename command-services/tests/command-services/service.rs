@@ -92,15 +92,27 @@ impl Data {
         sqlx::query("DELETE FROM people.people WHERE user_id = $1").bind(user.0).execute(&self.pool).await.unwrap();
     }
 
+    /// As the copy of blocks would have it.
+    pub async fn block(&self, blocker: UserId, blocked: UserId) {
+        sqlx::query("INSERT INTO blocks.blocks VALUES ($1, $2)").bind(blocker.0).bind(blocked.0).execute(&self.pool).await.unwrap();
+    }
+
     /// Something happened in `auth.events` that the copy of who exists has not seen.
     pub async fn fall_behind(&self) {
-        sqlx::query(
-            "INSERT INTO auth_ledger.events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, partition_key, key_hash, event_id, recorded_at)
-             VALUES ('session', 'x', 1, 'session.revoked', '1', '{}', '{}', 'x', 0, gen_random_uuid(), now())",
-        )
-        .execute(&self.pool)
-        .await
-        .unwrap();
+        self.append_to("auth_ledger").await;
+    }
+
+    /// Something happened in `users.events` that the copy of blocks has not seen.
+    pub async fn fall_behind_with_blocks(&self) {
+        self.append_to("users_ledger").await;
+    }
+
+    async fn append_to(&self, ledger: &str) {
+        let sql = format!(
+            "INSERT INTO {ledger}.events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, partition_key, key_hash, event_id, recorded_at)
+             VALUES ('session', 'x', 1, 'session.revoked', '1', '{{}}', '{{}}', 'x', 0, gen_random_uuid(), now())",
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap();
     }
 
     /// How many events of a type are stored.

@@ -51,10 +51,18 @@ impl Freshness {
     /// # Cancel safety
     /// Safe.
     pub async fn settle_each(&self, models: &[Wanted], users: &[UserId]) -> Vec<bool> {
-        let deadline = Instant::now() + BOUND;
         let known = self.marks.of(users).await;
+        self.reach(models, &known).await
+    }
+
+    /// The same, for somebody who has asked for the marks already.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn reach(&self, models: &[Wanted], known: &Known) -> Vec<bool> {
+        let deadline = Instant::now() + BOUND;
         let nothing = ConsistencyToken::default();
-        let waits = models.iter().map(|wanted| self.has(*wanted, &known, &nothing, deadline));
+        let waits = models.iter().map(|wanted| self.has(*wanted, known, &nothing, deadline));
         futures::future::join_all(waits).await
     }
 

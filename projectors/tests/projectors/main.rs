@@ -6,3 +6,4 @@ mod people;
 mod relay;
 mod tables;
 mod users;
+mod users_events;

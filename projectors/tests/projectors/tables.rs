@@ -1,6 +1,7 @@
 //! A projection's tables in a database of the test's own, driven as its runner drives them.
 
 use platform::log::{Batch, Projection};
+use platform::vault::Vault;
 use schemas::read_models::ReadModel;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
@@ -13,6 +14,18 @@ impl Tables {
         let tables = Self { pool: testkit::servers::database().await.pool };
         tables.empty::<P>().await;
         tables
+    }
+
+    /// With a key store beside them.
+    pub async fn with_vault<P: Projection>() -> (Self, Vault) {
+        let tables = Self::of::<P>().await;
+        let ddl = format!(
+            "CREATE SCHEMA keys; SET search_path = keys; {}; RESET search_path",
+            include_str!("../../../migrations/keys/0001_keys.sql")
+        );
+        sqlx::raw_sql(AssertSqlSafe(ddl)).execute(&tables.pool).await.expect("the schema is sound");
+        let vault = Vault::open(tables.pool.clone(), None).await.expect("the key store opens");
+        (tables, vault)
     }
 
     /// As new.

@@ -9,20 +9,12 @@ use schemas::auth::{
 };
 use schemas::{Personal, Recorded, UserId};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 
 use crate::history::{at, recorded, user};
 use crate::tables::Tables;
 
 async fn with_vault() -> (Tables, Vault) {
-    let tables = Tables::of::<Users>().await;
-    let ddl = format!(
-        "CREATE SCHEMA keys; SET search_path = keys; {}; RESET search_path",
-        include_str!("../../../migrations/keys/0001_keys.sql")
-    );
-    sqlx::raw_sql(AssertSqlSafe(ddl)).execute(&tables.pool).await.expect("the schema is sound");
-    let vault = Vault::open(tables.pool.clone(), None).await.expect("the key store opens");
-    (tables, vault)
+    Tables::with_vault::<Users>().await
 }
 
 /// Sealed as a ledger holds it.

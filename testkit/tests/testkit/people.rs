@@ -260,9 +260,7 @@ async fn whether_somebody_is_here_is_seen_by_those_who_may() {
         let shown = who.get(&path).await;
         let list = who.get("/api/v1/contacts").await;
         let listed = list.as_array().expect("an array").iter().find(|row| row["contact_id"] == json!(ann.id)).unwrap_or(&shown);
-        assert!(
-            listed.is_null() || listed["is_online"] == shown["is_online"] && listed["last_seen"].is_null() == shown["last_seen"].is_null()
-        );
+        assert_eq!((&listed["is_online"], listed["last_seen"].is_null()), (&shown["is_online"], shown["last_seen"].is_null()));
         (shown["is_online"].as_bool().expect("a boolean"), !shown["last_seen"].is_null())
     };
     assert_eq!(here(&bob).await, (false, false));

@@ -125,8 +125,8 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
     let there = draft.via == Via::Relay && messages.presence.is_online(recipient).await;
     unit.remember(Some(digest), Some(if there { "delivered" } else { "queued" }.into()));
 
-    let between = messages.people.between(sender, recipient).await.map_err(SendError::Unsettled)?;
-    if between != Between::Open {
+    let between = messages.people.between(sender, recipient).await;
+    if !matches!(between, Ok(Between::Open)) {
         if let Some(first) = unit.answered().await? {
             return Ok(first);
         }
@@ -137,7 +137,8 @@ pub async fn send(messages: &Messages, context: Context, send: SendMessage) -> R
                 Minted::Free => {}
             }
         }
-        match messages.people.between_at_head(sender, recipient, between).await.map_err(SendError::Unsettled)? {
+        let refusal = between.map_err(SendError::Unsettled)?;
+        match messages.people.between_at_head(sender, recipient, refusal).await.map_err(SendError::Unsettled)? {
             Between::Open => {}
             Between::Blocked => return Err(SendRefused::Blocked.into()),
             Between::Unknown => return Err(SendRefused::RecipientUnknown.into()),

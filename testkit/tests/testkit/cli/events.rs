@@ -50,9 +50,11 @@ async fn events_of_a_topic_or_an_aggregate_are_shown_with_and_without_a_running_
     let account = beside(&system, &["events", "--aggregate", &format!("account/{}", ann.id), "--json"]).await.well();
     assert!(json(&account)[0]["payload"]["email"]["sealed"].is_string() && !account.contains(&ann.email), "{account}");
 
-    beside(&system, &["events", "--aggregate", "parcel/1"]).await.refused(&["parcel", "there are account, session, message, receipt"]);
+    beside(&system, &["events", "--aggregate", "parcel/1"])
+        .await
+        .refused(&["parcel", "there are account, session, profile, contact, block, message, receipt"]);
     beside(&system, &["events", "--aggregate", "message/1"]).await.refused(&["\"1\"", "UUID"]);
-    beside(&system, &["events", "--topic", "parcels"]).await.refused(&["parcels", "auth.events, messages.events"]);
+    beside(&system, &["events", "--topic", "parcels"]).await.refused(&["parcels", "auth.events, users.events, messages.events"]);
     let mismatched = ["events", "--topic", "auth", "--aggregate", &format!("message/{}", sent[0])];
     beside(&system, &mismatched).await.refused(&["messages.events, not in auth.events"]);
     beside(&system, &["events"]).await.refused(&["--topic", "--aggregate"]);
