@@ -27,8 +27,8 @@ pub struct Counts {
     pub user: Option<Class>,
 }
 
-/// By method and path. What stands nowhere is public: unknown paths and methods.
-pub(super) type Table = HashMap<(Method, String), Counts>;
+/// By path and method. What stands nowhere is public: unknown paths and methods.
+pub(super) type Table = HashMap<String, Vec<(Method, Counts)>>;
 
 /// One request's account. Put into its extensions by [`super::guarded`]; clones share it.
 #[derive(Debug, Clone)]

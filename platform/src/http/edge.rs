@@ -99,12 +99,12 @@ async fn edge(State(guard): State<Guarded>, request: Request, next: Next) -> Res
 
 /// What a request counts. A HEAD is a GET; a preflight is the browser's own, and costs nothing.
 fn counts(table: &Table, method: &Method, route: &str) -> Counts {
-    let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     if method == Method::OPTIONS {
         return Counts::default();
     }
-    let public = Counts { address: Some(Class::Public), user: None };
-    table.get(&(method, route.to_owned())).copied().unwrap_or(public)
+    let known = table.get(route).and_then(|methods| methods.iter().find(|(known, _)| known == method));
+    known.map_or(Counts { address: Some(Class::Public), user: None }, |(_, counts)| *counts)
 }
 
 /// Every error as a problem document with the request's id, also those that extractors and the router made themselves.

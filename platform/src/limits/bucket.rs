@@ -35,6 +35,8 @@ struct State {
     /// What may still be spent here before the next settlement.
     share: f64,
     settled_at: Option<Instant>,
+    /// The last settlement.
+    failed: bool,
 }
 
 /// What became of a request.
@@ -49,7 +51,7 @@ pub(super) enum Taken {
 impl Bucket {
     pub(super) fn full(rate: Rate, name: String, now: Instant) -> Self {
         let level = f64::from(rate.burst);
-        let state = State { level, at: now, spent: 0, share: share(level), settled_at: None };
+        let state = State { level, at: now, spent: 0, share: share(level), settled_at: None, failed: false };
         Self { name, rate, state: Mutex::new(state), waits: AtomicBool::new(false), done: std::sync::Arc::default() }
     }
 
@@ -96,13 +98,20 @@ impl Bucket {
         state.at = now;
         state.share = share(level) - unsettled;
         state.settled_at = Some(now);
+        state.failed = false;
     }
 
     /// It could not be settled.
     pub(super) fn still_owes(&self, spent: u32) {
         let mut state = self.state();
+        state.failed = true;
         // More than a whole burst is forgiven: nobody knows how long it has been.
         state.spent = state.spent.saturating_add(spent).min(self.rate.burst);
+    }
+
+    /// Whether Redis did not take the last settlement: then waiting for another helps nobody.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state().failed
     }
 
     /// Whether it did not wait for a settlement before.

@@ -31,7 +31,7 @@ use crate::http::Problem;
 use crate::redis::Redis;
 use bucket::{Bucket, Taken};
 
-/// Subjects whose buckets a process remembers at most, about 150 bytes each. Who is forgotten begins anew, with a settlement at once.
+/// Subjects whose buckets a process remembers at most, about 300 bytes each. Who is forgotten begins anew, with a settlement at once.
 const REMEMBERED: usize = 65_536;
 /// How many settlements may wait. Those that find no room are made at the subject's next request.
 const WAITING: usize = 16_384;
@@ -131,7 +131,8 @@ impl Limits {
             let standing = match bucket.take(Instant::now(), shared) {
                 Taken::Decided { standing, settle } => {
                     if settle {
-                        self.settle(&bucket);
+                        // Should there be no room, the next request of theirs tries again.
+                        let _ = self.settle(&bucket);
                     }
                     standing
                 }
@@ -139,8 +140,7 @@ impl Limits {
                 Taken::Ask if begin.elapsed() > CROWDED => bucket.refused(Instant::now()),
                 Taken::Ask => {
                     let settled = bucket.settled();
-                    self.settle(&bucket);
-                    patient = tokio::time::timeout(PATIENCE, settled).await.is_ok();
+                    patient = self.settle(&bucket) && tokio::time::timeout(PATIENCE, settled).await.is_ok() && !bucket.has_failed();
                     continue;
                 }
             };
@@ -201,10 +201,16 @@ impl Limits {
         }
     }
 
-    fn settle(&self, bucket: &Arc<Bucket>) {
-        if self.inner.redis.is_some() && bucket.begin_waiting() && self.inner.settlements.try_send(bucket.clone()).is_err() {
-            bucket.end_waiting();
+    /// Has a bucket settled soon, unless there is no room for that.
+    fn settle(&self, bucket: &Arc<Bucket>) -> bool {
+        if self.inner.redis.is_none() {
+            return false;
         }
+        if bucket.begin_waiting() && self.inner.settlements.try_send(bucket.clone()).is_err() {
+            bucket.end_waiting();
+            return false;
+        }
+        true
     }
 
     /// The key in Redis.

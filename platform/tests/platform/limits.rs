@@ -200,3 +200,16 @@ async fn a_request_that_is_one_too_many_is_answered_before_its_body_comes() {
     tokio::time::timeout(LONG, client.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 429");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_no_settlement_keeps_nobody_waiting() {
+    let server = OwnRedis::started().await;
+    let limits = process(&server, Rate::per_second(1, 100)).await;
+    let mut redis = server.directly().await;
+    let forbid = ::redis::cmd("ACL").arg(&["SETUSER", "default", "-eval", "-evalsha", "-script"]).exec_async(&mut redis).await;
+    forbid.unwrap();
+    let begin = Instant::now();
+    let allowed = at_once(&limits, somebody(), 300).await;
+    assert!((100..=102).contains(&allowed), "{allowed}");
+    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+}

@@ -78,12 +78,13 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 impl Api {
     /// What each route counts.
     pub(super) fn counts(&self) -> Table {
-        let named = |route: &Described| (Method::from_bytes(route.method.to_uppercase().as_bytes()).ok(), route.path.clone());
-        let of_route = |route: &Described| {
-            let (method, path) = named(route);
-            Some(((method?, path), route.counts()))
-        };
-        self.routes.iter().filter_map(of_route).collect()
+        let mut table = Table::new();
+        for route in &self.routes {
+            if let Ok(method) = Method::from_bytes(route.method.to_uppercase().as_bytes()) {
+                table.entry(route.path.clone()).or_default().push((method, route.counts()));
+            }
+        }
+        table
     }
 }
 
