@@ -179,6 +179,7 @@ impl Roles {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
         shutdown.spawn(blank_deleted(self.messages.clone(), shutdown.clone()));
+        shutdown.spawn(empty_queues(ground.pools.messages.clone(), shutdown.clone()));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
         let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
@@ -347,6 +348,23 @@ async fn keep_house(ledger: Ledger, shutdown: Shutdown) {
         }
         if let Err(error) = ledger.housekeeping().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
+        }
+    }
+}
+
+/// Removes messages from queues whose time is over.
+async fn empty_queues(pool: PgPool, shutdown: Shutdown) {
+    // The first turn comes when the read model stands.
+    let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + HOUSEKEEPING, HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = shutdown.draining() => return,
+        }
+        match query_api::remove_all_expired(&pool).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "expired messages have left their queues"),
+            Err(problem) => tracing::warn!(code = problem.code, "expired messages have to stay in their queues for now"),
         }
     }
 }

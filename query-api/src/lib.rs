@@ -26,6 +26,8 @@ use platform::fresh::Freshness;
 use platform::http::api::Api;
 use platform::presence::Presence;
 
+pub use relay::remove_all_expired;
+
 /// What queries need: whom to believe, and how fresh a read model is.
 #[derive(Debug, Clone, FromRef)]
 pub struct Reads {

@@ -107,12 +107,20 @@ async fn cleanup(caller: Caller, params: Params, fresh: Fresh<(Relay,)>) -> Resu
     if caller.role != "admin" {
         return Err(admin_only());
     }
+    Ok(Json(Cleaned { success: true, deleted_count: remove_all_expired(fresh.pool()).await? }))
+}
+
+/// Removes what has expired from the queue, a little at a time; nobody depends on it, since no reader sees such rows. `pool`: of the messages service.
+///
+/// # Errors
+/// When the database does not answer; what was removed stays so.
+pub async fn remove_all_expired(pool: &PgPool) -> Result<u64, Problem> {
     let now = clock::now().into_inner();
-    let mut deleted_count = 0;
+    let mut removed = 0;
     loop {
-        match remove_expired(fresh.pool(), now).await? {
-            0 => return Ok(Json(Cleaned { success: true, deleted_count })),
-            removed => deleted_count += removed,
+        match remove_expired(pool, now).await? {
+            0 => return Ok(removed),
+            some => removed += some,
         }
     }
 }

@@ -9,7 +9,12 @@ import schemathesis
 
 BASE = os.environ["SYSTEM_URL"]
 # What ends the session that it is called with, or the account: never that of everybody else.
-ENDS_ITS_SESSION = {"POST /api/v1/auth/logout"}
+ENDS_ITS_SESSION = {
+    "POST /api/v1/auth/logout",
+    "DELETE /api/v1/auth/sessions",
+    "DELETE /api/v1/auth/sessions/{id}",
+    "POST /api/v1/auth/password/change",
+}
 # What wants somebody who exists: drawn UUIDs are nobody's.
 WANTS_SOMEBODY = "recipient_id"
 

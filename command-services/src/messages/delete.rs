@@ -37,7 +37,7 @@ pub(super) fn routes() -> Api<Messages> {
 /// Takes a message back, for both of its people. Safe to repeat.
 ///
 /// # Errors
-/// [`MessageRefused`] within [`CommitError::Refused`], or what kept the ledger from storing it.
+/// `MessageRefused` within [`CommitError::Refused`], or what kept the ledger from storing it.
 #[tracing::instrument(name = "command.message.delete", skip_all, fields(aggregate.id = %message))]
 pub async fn delete_message(messages: &Messages, context: Context, by: UserId, message: MessageId) -> Result<Committed, CommitError> {
     let mut unit = messages.ledger.unit(context.clone());

@@ -6,6 +6,7 @@ use platform::auth::Caller;
 use platform::http::api::{Api, put};
 use platform::http::{Id, Params, Problem, RequestContext, Valid, Validate, Violation, Violations, Written, detached};
 use platform::ledger::{Actor, CommitError, Committed, Context};
+use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{MessageId, UserId, conversation_id};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Api<Messages> {
                     "Marks a message to the caller as read. Safe to repeat, from any number of devices. Its sender sees it unless the reader's settings say otherwise.",
                 )
                 .path("id", "The message.")
+                .counts(Class::Vital)
                 .refuses([ReadRefused::Unknown, ReadRefused::NotTheRecipient]),
         )
         .route(
@@ -35,6 +37,7 @@ pub(super) fn routes() -> Api<Messages> {
                     "Marks everything in the conversation with somebody as read, up to and including a message of either of the two. What arrives meanwhile stays unread.",
                 )
                 .path("user_id", "The other person.")
+                .counts(Class::Vital)
                 .example(json!({"up_to": "0190a5e0-7c1d-7c3a-9d53-4b6f1c2d3e4f"}))
                 .refuses([ReadRefused::Elsewhere]),
         )

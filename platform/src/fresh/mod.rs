@@ -81,13 +81,32 @@ impl Freshness {
     async fn has(&self, wanted: Wanted, known: &Known, token: &ConsistencyToken, deadline: Instant) -> bool {
         let known = async {
             match known {
-                Known::Marks(marks) => self.reached.covers(wanted.name, &wanted.read_by(marks), left(deadline)).await,
+                Known::Marks(marks) => self.covers(wanted, marks, deadline).await,
                 Known::Unsure => self.reached.reaches_head(wanted.name, wanted.reads, &self.heads, left(deadline)).await,
             }
         };
         let named = self.has_named(wanted, token, deadline);
         let (known, named) = tokio::join!(known, named);
         known && named
+    }
+
+    /// Marks of a topic's other generations were left in another life of its ledger, and ask for nothing. Which generation it is in is only asked for when there is something to wait for.
+    async fn covers(&self, wanted: Wanted, marks: &[Mark], deadline: Instant) -> bool {
+        let marks = wanted.read_by(marks);
+        let living = async {
+            let mut living = marks.clone();
+            for topic in wanted.reads {
+                if let Ok(head) = self.heads.head(*topic).await {
+                    living.retain(|mark| mark.topic != *topic || mark.generation == head.generation);
+                }
+            }
+            living
+        };
+        tokio::select! {
+            biased;
+            covered = self.reached.covers(wanted.name, &marks, left(deadline)) => covered,
+            living = living => self.reached.covers(wanted.name, &living, left(deadline)).await,
+        }
     }
 
     /// Marks of another life of a ledger ask for nothing. Which life it is in is only asked for when there is something to wait for.

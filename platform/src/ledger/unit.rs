@@ -286,7 +286,11 @@ impl Unit {
         if let Some(marks) = self.ledger.marks().filter(|_| !token.marks.is_empty()) {
             let actor = if let Actor::User(user) = self.context.actor { Some(user) } else { None };
             let users: Vec<UserId> = names.into_iter().chain(actor).collect::<BTreeSet<_>>().into_iter().collect();
-            marks.leave(&users, &token.marks).await;
+            if events.iter().any(Recorded::binds_others) {
+                marks.leave_for_long(&users, &token.marks).await;
+            } else {
+                marks.leave(&users, &token.marks).await;
+            }
         }
         Committed { events, token, again }
     }

@@ -23,6 +23,8 @@ pub const WAKE: &str = "wake";
 
 /// How long a mark is kept: longer than any reader of the present may be behind, and it need not be more.
 const KEPT: Duration = Duration::from_secs(30);
+/// How long one of an event that binds others is kept: longer than a copy may stand still.
+const KEPT_FOR_LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says that somebody could not leave a mark.
 const LOST: &str = "marks:lost";
 const QUEUE: usize = 4_096;
@@ -79,7 +81,7 @@ impl fmt::Display for Wake {
     }
 }
 
-/// Marks in Redis: per user a hash `mark:<user>` of `topic/generation/partition → position`, kept 30 s, only ever raised. Clones share one writer.
+/// Marks in Redis: per user a hash `mark:<user>` of `topic/generation/partition → position`, kept 30 s (those of what binds others a day), only ever raised. Clones share one writer.
 ///
 /// Writes of concurrent commands are gathered into one script call, which also publishes one [`Wake`] per topic on [`WAKE`] (see [`crate::ledger::Feed`]).
 /// A process that could not leave a mark sets `marks:lost` for as long as a mark is kept, before it trusts Redis again.
@@ -101,6 +103,8 @@ struct Inner {
 struct Leave {
     users: Vec<UserId>,
     marks: Vec<Mark>,
+    /// How long they must stay, at least.
+    kept: Duration,
     done: oneshot::Sender<bool>,
 }
 
@@ -147,7 +151,7 @@ impl Marks {
     pub fn kept_for(kept: Duration, redis: Redis, shutdown: &Shutdown) -> Self {
         let (writer, leaves) = mpsc::channel(QUEUE);
         let lost = Arc::new(Lost::default());
-        tokio::spawn(writer::write(leaves, redis.clone(), kept));
+        tokio::spawn(writer::write(leaves, redis.clone()));
         tokio::spawn(writer::tell_losses(Arc::downgrade(&lost), redis.clone(), kept, shutdown.clone()));
         Self { inner: Arc::new(Inner { redis, kept, writer, lost }) }
     }
@@ -157,18 +161,30 @@ impl Marks {
     /// # Cancel safety
     /// Dropping the future does not take the marks back, once they are queued.
     pub async fn leave(&self, users: &[UserId], marks: &[Mark]) {
+        self.leave_for(self.inner.kept, users, marks).await;
+    }
+
+    /// The same, of what binds others ([`schemas::Recorded::binds_others`]): kept for a day, since a command that missed it would do what somebody was promised not to happen.
+    ///
+    /// # Cancel safety
+    /// As [`Marks::leave`].
+    pub async fn leave_for_long(&self, users: &[UserId], marks: &[Mark]) {
+        self.leave_for(KEPT_FOR_LONG, users, marks).await;
+    }
+
+    async fn leave_for(&self, kept: Duration, users: &[UserId], marks: &[Mark]) {
         if users.is_empty() || marks.is_empty() {
             return;
         }
-        let left = self.inner.redis.is_up() && tokio::time::timeout(TIME_OUT, self.hand_over(users, marks)).await.unwrap_or(false);
+        let left = self.inner.redis.is_up() && tokio::time::timeout(TIME_OUT, self.hand_over(kept, users, marks)).await.unwrap_or(false);
         if !left {
             self.inner.lost.remember();
         }
     }
 
-    async fn hand_over(&self, users: &[UserId], marks: &[Mark]) -> bool {
+    async fn hand_over(&self, kept: Duration, users: &[UserId], marks: &[Mark]) -> bool {
         let (done, left) = oneshot::channel();
-        let leave = Leave { users: users.to_vec(), marks: marks.to_vec(), done };
+        let leave = Leave { users: users.to_vec(), marks: marks.to_vec(), kept, done };
         self.inner.writer.send(leave).await.is_ok() && left.await.unwrap_or(false)
     }
 

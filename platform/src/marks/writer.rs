@@ -16,23 +16,23 @@ use crate::shutdown::Shutdown;
 const BATCH: usize = 256;
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
-/// KEYS: one per user. ARGV: life in ms; per user the number of its marks, then field and position of each; what is left is published.
+/// KEYS: one per user. ARGV: per user the life of its hash in ms (never shortened) and the number of its marks, then field and position of each; what is left is published.
 ///
 /// Positions are compared as decimal texts: Lua's numbers are doubles.
 static RAISE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local at = 2
+        local at = 1
         for _, user in ipairs(KEYS) do
-          local marks = tonumber(ARGV[at])
-          at = at + 1
+          local life, marks = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+          at = at + 2
           for _ = 1, marks do
             local field, new = ARGV[at], ARGV[at + 1]
             local old = redis.call('HGET', user, field)
             if not old or #old < #new or (#old == #new and old < new) then redis.call('HSET', user, field, new) end
             at = at + 2
           end
-          redis.call('PEXPIRE', user, ARGV[1])
+          if redis.call('PTTL', user) < life then redis.call('PEXPIRE', user, life) end
         end
         for i = at, #ARGV do redis.call('PUBLISH', 'wake', ARGV[i]) end
         return 0",
@@ -41,10 +41,10 @@ static RAISE: LazyLock<Script> = LazyLock::new(|| {
 const _: () = assert!(matches!(WAKE.as_bytes(), b"wake"), "the script says so");
 
 /// Runs until the last [`super::Marks`] is gone.
-pub(super) async fn write(mut queue: mpsc::Receiver<Leave>, redis: Redis, kept: Duration) {
+pub(super) async fn write(mut queue: mpsc::Receiver<Leave>, redis: Redis) {
     let mut leaves = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut leaves, BATCH).await > 0 {
-        let left = raise(&redis, &leaves, kept).await.is_ok();
+        let left = raise(&redis, &leaves).await.is_ok();
         for leave in leaves.drain(..) {
             // Who has given up waiting has counted it as lost.
             let _ = leave.done.send(left);
@@ -52,8 +52,8 @@ pub(super) async fn write(mut queue: mpsc::Receiver<Leave>, redis: Redis, kept: 
     }
 }
 
-async fn raise(redis: &Redis, leaves: &[Leave], kept: Duration) -> Result<(), RedisAway> {
-    let mut by_user: HashMap<UserId, BTreeMap<String, i64>> = HashMap::new();
+async fn raise(redis: &Redis, leaves: &[Leave]) -> Result<(), RedisAway> {
+    let mut by_user: HashMap<UserId, (Duration, BTreeMap<String, i64>)> = HashMap::new();
     let mut wakes: BTreeMap<Topic, i64> = BTreeMap::new();
     for leave in leaves {
         for mark in &leave.marks {
@@ -61,7 +61,8 @@ async fn raise(redis: &Redis, leaves: &[Leave], kept: Duration) -> Result<(), Re
             *highest = mark.position.max(*highest);
             let field = mark.field();
             for user in &leave.users {
-                let marks = by_user.entry(*user).or_default();
+                let (kept, marks) = by_user.entry(*user).or_default();
+                *kept = leave.kept.max(*kept);
                 match marks.get_mut(&field) {
                     Some(position) => *position = mark.position.max(*position),
                     None => {
@@ -72,10 +73,10 @@ async fn raise(redis: &Redis, leaves: &[Leave], kept: Duration) -> Result<(), Re
         }
     }
     let mut keys = Vec::with_capacity(by_user.len());
-    let mut args = vec![kept.as_millis().to_string()];
-    for (user, marks) in by_user {
+    let mut args = Vec::new();
+    for (user, (kept, marks)) in by_user {
         keys.push(key(user));
-        args.push(marks.len().to_string());
+        args.extend([kept.as_millis().to_string(), marks.len().to_string()]);
         for (field, position) in marks {
             args.extend([field, position.to_string()]);
         }

@@ -6,6 +6,12 @@ use crate::users::UsersEvent;
 use crate::{Event, Recorded, Topic, UserId};
 
 impl Recorded {
+    /// Whether commands of others are refused because of it, for as long as it stands: who reads a copy must not miss it, however late the copy is.
+    #[must_use]
+    pub fn binds_others(&self) -> bool {
+        self.aggregate_type == crate::users::BlockEvent::AGGREGATE
+    }
+
     /// See [`crate::Payload::names`]; nobody, when this release cannot read the event.
     #[must_use]
     pub fn names(&self) -> Vec<UserId> {

@@ -284,7 +284,7 @@ mod tests {
             (json!({"ttl_days": 31}), None),
             (json!({"ttl_days": -1}), None),
             (json!({"ttl_days": 1.5}), None),
-            (json!({"ttl_days": 7.0}), None),
+            (json!({"ttl_days": 7.0}), Some(7)),
             (json!({"ttl_days": "7"}), None),
             (json!({"ttl_days": true}), None),
             (json!({"ttl_days": 18_446_744_073_709_551_615_u64}), None),
