@@ -33,7 +33,7 @@ pub struct Sent {
 pub struct Promises {
     /// In the order of sending: each send began after the 2xx of the one before.
     pub sent: Vec<Sent>,
-    /// Answers that were neither 2xx nor 503, which is the only refusal that a broken dependency may cause; and lists that showed what was acknowledged.
+    /// Answers that were neither 2xx nor 429 nor 503, which is the only refusal that a broken dependency may cause; and lists that showed what was acknowledged.
     pub wrong: Vec<String>,
 }
 
@@ -136,12 +136,12 @@ impl Pair {
     }
 }
 
-/// Asks until a 2xx comes; whatever is neither that nor a 503 nor a broken connection is noted as wrong.
+/// Asks until a 2xx comes; whatever is neither that nor a 429 nor a 503 nor a broken connection is noted as wrong.
 async fn insist(who: &Person, method: Method, path: &str, body: &serde_json::Value, wrong: &mut Vec<String>) {
     loop {
         match who.ask(method.clone(), path, Some(body.clone())).await {
             Ok(answer) if answer.status.is_success() => return,
-            Ok(answer) if answer.status == 503 => {}
+            Ok(answer) if matches!(answer.status.as_u16(), 429 | 503) => {}
             Ok(answer) => {
                 wrong.push(format!("{method} {path}: {} {}", answer.status, answer.text));
                 if wrong.len() > WRONG_AT_MOST {

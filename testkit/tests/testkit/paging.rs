@@ -4,7 +4,7 @@ use futures::StreamExt;
 use reqwest::Method;
 use serde_json::Value;
 use testkit::person::{Answer, Person};
-use testkit::system::{MACHINE, System};
+use testkit::system::{MACHINE, System, SystemConfig};
 use uuid::Uuid;
 
 async fn page(who: &Person, path: &str) -> (Vec<Uuid>, Option<String>) {
@@ -78,7 +78,7 @@ async fn a_limit_or_cursor_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_conversation_of_thousands_is_streamed_whole_and_paged_by_a_thousand_at_most() {
     let _alone = MACHINE.lock().await;
-    let system = System::shared().await;
+    let system = &System::start(SystemConfig::default().env("POSTRIDER_LIMITS__SENDS_BURST", 10_000)).await;
     let (ann, bob) = (Person::register(system, "ann").await, Person::register(system, "bob").await);
     write(&ann, &bob, 2_500, 32, &"x".repeat(2_000)).await;
     let path = format!("/api/v1/messages/conversation/{}", bob.id);

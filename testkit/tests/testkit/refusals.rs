@@ -83,6 +83,7 @@ pub(crate) fn bodies(other: Uuid, message: Uuid) -> Vec<(&'static str, Value, Ve
         ("/api/v1/relay/send", send.clone(), vec!["recipient_id", "encrypted_content", "encrypted_session_key"], true),
         ("/api/v1/relay/queue", send, vec!["recipient_id", "encrypted_content", "encrypted_session_key"], true),
         ("/api/v1/relay/acknowledge", json!({"message_id": message}), vec!["message_id"], true),
+        ("PUT /api/v1/messages/conversation/{other}/read", json!({"up_to": message}), vec!["up_to"], true),
     ]
 }
 
@@ -262,6 +263,8 @@ async fn every_body_that_is_wrong_is_refused_by_name_and_changes_nothing() {
     let before = world.state().await;
     for (path, good, required, protected) in bodies(world.bob.id, world.message) {
         let (method, path) = path.split_once(' ').unwrap_or(("POST", path));
+        let path = world.path(path);
+        let path = path.as_str();
         let method: Method = method.parse().expect("a method");
         let bearer = format!("Bearer {}", world.ann.token);
         let authorization = protected.then_some(bearer.as_str());
