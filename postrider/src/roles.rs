@@ -34,6 +34,9 @@ use crate::api;
 /// How often what has lapsed is removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
+/// A database that has not answered for so long is away.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+
 /// What all roles stand on.
 #[derive(Debug)]
 pub struct Ground {
@@ -105,7 +108,7 @@ impl Roles {
     async fn open(ground: &Ground, below: &Shutdown, readiness: &Readiness) -> Result<Self, StartError> {
         let Ground { config, pools, .. } = ground;
         let shutdown = below;
-        for condition in ["redis has answered", "revocations are loaded"] {
+        for condition in ["postgres answers", "redis has answered", "revocations are loaded"] {
             readiness.require(condition);
         }
         let connect = if ground.own_redis { Redis::connect_to_own } else { Redis::connect };
@@ -175,6 +178,7 @@ impl Roles {
     fn spawn(&self, ground: &Ground, shutdown: &Shutdown, readiness: &Readiness) -> impl Future<Output = Result<(), StartError>> + use<> {
         shutdown.spawn(auth::revocations_keeper(self.auth.clone(), self.revocations.clone(), shutdown.clone()));
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
+        shutdown.spawn(ask_postgres(ground.pools.clone(), readiness.clone(), shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
             shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
         }
@@ -336,6 +340,34 @@ async fn watch(redis: Redis, revocations: Revocations, readiness: Readiness, shu
     }
     readiness.set("redis has answered", true);
     readiness.set("revocations are loaded", true);
+}
+
+/// Tells whether the services' databases answer. One that is late for a moment still does: a process under load is not to be taken for one that lost them.
+async fn ask_postgres(pools: Pools, readiness: Readiness, shutdown: Shutdown) {
+    let mut answered = tokio::time::Instant::now();
+    let mut turn = tokio::time::interval(Duration::from_secs(1));
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = shutdown.draining() => return,
+        }
+        let ask = |pool: PgPool| async move { sqlx::query("SELECT 1").execute(&pool).await };
+        let asked = futures::future::try_join4(
+            ask(pools.auth.clone()),
+            ask(pools.users.clone()),
+            ask(pools.messages.clone()),
+            ask(pools.keys.clone()),
+        );
+        match tokio::time::timeout(SILENT_FOR, asked).await {
+            Ok(Ok(_)) => {
+                answered = tokio::time::Instant::now();
+                readiness.set("postgres answers", true);
+            }
+            _ if answered.elapsed() < SILENT_FOR => {}
+            _ => readiness.set("postgres answers", false),
+        }
+    }
 }
 
 /// Removes what has lapsed; whoever comes second leaves it to the first.

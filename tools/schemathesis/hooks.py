@@ -55,6 +55,15 @@ class Everybody:
 
 
 @schemathesis.hook
+def map_headers(context, headers):
+    # A good key is a new one: drawn twice, with another body, it is refused as it ought to be.
+    key = (headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and 0 < len(key) <= 255 and all("!" <= c <= "~" for c in key):
+        headers["Idempotency-Key"] = uuid.uuid4().hex
+    return headers
+
+
+@schemathesis.hook
 def map_body(context, body):
     # Every other one: those who are nobody have an answer of their own.
     if isinstance(body, dict) and is_uuid(body.get(WANTS_SOMEBODY)) and uuid.UUID(body[WANTS_SOMEBODY]).int % 2:

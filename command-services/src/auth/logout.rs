@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use platform::auth::{Caller, CallerOfRevoked, NotYetRevoked, cookie};
 use platform::http::api::{Route, post};
-use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, CommandRecord, Committed, Context, Effect};
 use schemars::JsonSchema;
 use schemas::auth::{RevocationReason, SessionEvent};
@@ -94,10 +94,12 @@ pub(super) fn route() -> Route<Auth> {
 async fn http_logout(
     State(auth): State<Auth>,
     CallerOfRevoked(caller): CallerOfRevoked,
+    params: Params,
     request: RequestContext,
     key: IdempotencyKey,
     Valid { body, sha256 }: Valid<Logout>,
 ) -> Result<Written<(HeaderMap, Json<LoggedOut>)>, Problem> {
+    params.must_be(&caller)?;
     let digest = key.digest(&sha256);
     let record = key.key.map(|key| CommandRecord { actor: caller.user.to_string(), key, digest, status: 200 });
     let shutdown = auth.shutdown.clone();

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::NoContent;
 use platform::auth::{Caller, NotYetRevoked};
 use platform::http::api::{Route, post};
-use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommandRecord, CommitError, Committed, Context};
 use platform::vault::Vault;
 use schemars::JsonSchema;
@@ -152,10 +152,12 @@ pub(super) fn route() -> Route<Auth> {
 async fn http_change(
     State(auth): State<Auth>,
     caller: Caller,
+    params: Params,
     request: RequestContext,
     key: IdempotencyKey,
     Valid { body, sha256 }: Valid<ChangePassword>,
 ) -> Result<Written<NoContent>, Problem> {
+    params.must_be(&caller)?;
     let record = record(auth.ledger.vault(), caller.user, &key, &sha256);
     let shutdown = auth.shutdown.clone();
     let committed = detached(&shutdown, change(auth, caller, request, body, record)).await?;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use platform::auth::Caller;
 use platform::clock;
 use platform::http::api::{Route, put};
-use platform::http::{Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::http::{Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, Committed, Context};
 use schemars::JsonSchema;
 use schemas::auth::PublicKey;
@@ -76,9 +76,11 @@ pub(super) fn route() -> Route<Auth> {
 async fn http_public_key(
     State(auth): State<Auth>,
     caller: Caller,
+    params: Params,
     request: RequestContext,
     Valid { body, .. }: Valid<PutPublicKey>,
 ) -> Result<Written<Json<Active>>, Problem> {
+    params.must_be(&caller)?;
     let shutdown = auth.shutdown.clone();
     let committed = detached(&shutdown, add(auth, caller, request, body.public_key.clone())).await?;
     Ok(Written(committed.token, Json(Active { success: true, public_key: body.public_key })))

@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::NoContent;
 use platform::auth::{Caller, CallerOfRevoked, NotYetRevoked, Standing, cookie};
 use platform::http::api::{Api, delete, get};
-use platform::http::{Id, Problem, RequestContext, Written, detached};
+use platform::http::{Id, Params, Problem, RequestContext, Written, detached};
 use platform::ledger::{Actor, Committed, Context, ExecuteError};
 use schemars::JsonSchema;
 use schemas::auth::{RevocationReason, SessionEvent};
@@ -130,16 +130,19 @@ pub(super) fn routes() -> Api<Auth> {
         )
 }
 
-async fn http_list(State(auth): State<Auth>, caller: Caller) -> Result<Json<Vec<OwnSession>>, Problem> {
+async fn http_list(State(auth): State<Auth>, caller: Caller, params: Params) -> Result<Json<Vec<OwnSession>>, Problem> {
+    params.must_be(&caller)?;
     list(&auth, &caller).await.map(Json)
 }
 
 async fn http_revoke(
     State(auth): State<Auth>,
     CallerOfRevoked(caller): CallerOfRevoked,
+    params: Params,
     request: RequestContext,
     Id(session): Id<SessionId>,
 ) -> Result<Written<(HeaderMap, NoContent)>, Problem> {
+    params.must_be(&caller)?;
     let own = session == caller.session;
     // A token that is dead may complete its own end, and nothing else.
     match auth.revocations.standing(caller.session) {
@@ -154,7 +157,13 @@ async fn http_revoke(
     Ok(Written(committed.token, (headers, NoContent)))
 }
 
-async fn http_revoke_others(State(auth): State<Auth>, caller: Caller, request: RequestContext) -> Result<Written<NoContent>, Problem> {
+async fn http_revoke_others(
+    State(auth): State<Auth>,
+    caller: Caller,
+    params: Params,
+    request: RequestContext,
+) -> Result<Written<NoContent>, Problem> {
+    params.must_be(&caller)?;
     let shutdown = auth.shutdown.clone();
     let committed = detached(&shutdown, revoke_others(auth, request, caller)).await?;
     Ok(Written(committed.token, NoContent))

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Route, put};
-use platform::http::{Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::http::{Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect, ExecuteError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -86,9 +86,11 @@ pub(super) fn route() -> Route<Auth> {
 async fn http_username(
     State(auth): State<Auth>,
     caller: Caller,
+    params: Params,
     request: RequestContext,
     Valid { body, .. }: Valid<PutUsername>,
 ) -> Result<Written<Json<Me>>, Problem> {
+    params.must_be(&caller)?;
     let shutdown = auth.shutdown.clone();
     let (committed, me) = detached(&shutdown, change(auth, caller, request, body.username.trim().to_owned())).await?;
     Ok(Written(committed.token, Json(me)))

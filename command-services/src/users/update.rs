@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, put};
-use platform::http::{Id, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::http::{Id, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
 use platform::ledger::{CommitError, Context};
 use platform::marks::ConsistencyToken;
 use schemars::JsonSchema;
@@ -46,7 +46,7 @@ struct UpdateProfile {
     #[schemars(length(max = 500))]
     bio: Option<String>,
     /// Where the picture is: an `http` or `https` address, or a path on this server; at most 500 characters.
-    #[schemars(length(max = 500))]
+    #[schemars(length(max = 500), regex(pattern = r#"^\s*((https?://[^\s"<>\\\x00-\x1f\x7f-\x9f]+|/([^\s"<>\\\x00-\x1f\x7f-\x9f/][^\s"<>\\\x00-\x1f\x7f-\x9f]*)?)\s*)?$"#))]
     avatar_url: Option<String>,
 }
 
@@ -173,10 +173,12 @@ async fn presented_by(users: &Users, user: UserId) -> Result<Presented, Problem>
 async fn http_update(
     State(users): State<Users>,
     caller: Caller,
+    params: Params,
     Id(user): Id<UserId>,
     request: RequestContext,
     Valid { body, .. }: Valid<UpdateProfile>,
 ) -> Result<Written<Json<Shown>>, Problem> {
+    params.must_be(&caller)?;
     if user != caller.user && caller.role != Role::Admin.as_str() {
         return Err(not_yourself());
     }

@@ -72,6 +72,15 @@ pub async fn restore(databases: &Databases, from: &Path, wrapping_key: Option<[u
             .await
             .map_err(|error| StartError::because(format!("{} does not say its version", part.url), error))?;
         archive::load(part, &from.join(&archived.file), version.parse::<u32>().unwrap_or(0) / 10_000).await?;
+        if let (Some(said), Some(schema)) = (archived.ledger, part.ledger) {
+            let found = super::snapshot::ledger_state(connection, schema).await?;
+            if found != said {
+                return Err(StartError::new(format!(
+                    "the archive of `{}` holds another ledger than the manifest says ({found:?} instead of {said:?}): the backup was put together from several",
+                    part.name
+                )));
+            }
+        }
         tracing::info!(part = part.name, "brought back");
         crash_point("restore.part");
     }

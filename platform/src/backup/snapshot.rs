@@ -41,13 +41,7 @@ impl Snapshot {
     }
 
     pub(super) async fn ledger(&mut self, schema: &str) -> Result<LedgerState, StartError> {
-        let sql =
-            format!("SELECT incarnation, generation, coalesce((SELECT max(position) FROM {schema}.events), 0) FROM {schema}.ledger_meta");
-        let (incarnation, generation, head) = sqlx::query_as(AssertSqlSafe(sql))
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(|error| StartError::because(format!("the ledger {schema} cannot be read"), error))?;
-        Ok(LedgerState { incarnation, generation, head })
+        ledger_state(&mut self.connection, schema).await
     }
 
     pub(super) async fn keys(&mut self) -> Result<Keys, StartError> {
@@ -63,4 +57,14 @@ impl Snapshot {
     pub(super) async fn close(self) {
         let _nothing_was_written = self.connection.close().await;
     }
+}
+
+/// Which life a ledger is in, and how far it is.
+pub(super) async fn ledger_state(connection: &mut PgConnection, schema: &str) -> Result<LedgerState, StartError> {
+    let sql = format!("SELECT incarnation, generation, coalesce((SELECT max(position) FROM {schema}.events), 0) FROM {schema}.ledger_meta");
+    let (incarnation, generation, head) = sqlx::query_as(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .map_err(|error| StartError::because(format!("the ledger {schema} cannot be read"), error))?;
+    Ok(LedgerState { incarnation, generation, head })
 }

@@ -127,7 +127,7 @@ pub(super) async fn mark_read_up_to(
         }
     }
     sqlx::query!(
-        "UPDATE messages SET read_at = said.at
+        "UPDATE messages SET read_at = said.at, delivered_at = least(delivered_at, said.at)
            FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS said(conversation, reader, above, up_to, at)
           WHERE recipient_id = said.reader AND conversation_id = said.conversation AND position > said.above AND position <= said.up_to
             AND read_at IS NULL",
@@ -142,11 +142,11 @@ pub(super) async fn mark_read_up_to(
     Ok(())
 }
 
-/// Dates messages that were read one by one, unless they were read before.
+/// Dates messages that were read one by one, unless they were read before. What is read without having been delivered is thereby delivered.
 pub(super) async fn mark_read(tx: &mut ProjectionTx<'_>, read: &HashMap<MessageId, Timestamp>) -> Result<(), sqlx::Error> {
     let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) = read.iter().map(|(id, at)| (id.0, OffsetDateTime::from(*at))).unzip();
     sqlx::query!(
-        "UPDATE messages SET read_at = receipt.at
+        "UPDATE messages SET read_at = receipt.at, delivered_at = least(delivered_at, receipt.at)
            FROM unnest($1::uuid[], $2::timestamptz[]) AS receipt(id, at)
           WHERE message_id = receipt.id AND (read_at IS NULL OR read_at > receipt.at)",
         &ids,

@@ -21,6 +21,18 @@ pub struct Row {
     pub read_at: Option<Timestamp>,
 }
 
+impl Row {
+    /// The first time counts. What is read without having been delivered is thereby delivered.
+    fn was_read(&mut self, at: Timestamp) {
+        self.read_at.get_or_insert(at);
+        self.delivered_at.get_or_insert(at);
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 /// What a reader said at some time to have read: the positions above one and up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpTo {
@@ -82,7 +94,7 @@ impl Fold {
         let next = self.sent.len();
         if *self.index.entry(sent.message_id).or_insert(next) == next {
             let (delivered_at, read_at) = (self.delivered.remove(&sent.message_id), self.read.remove(&sent.message_id));
-            self.sent.push(Row { sent, position, recorded_at, delivered_at, read_at });
+            self.sent.push(Row { sent, position, recorded_at, delivered_at: earlier(delivered_at, read_at), read_at });
         }
     }
 
@@ -100,7 +112,7 @@ impl Fold {
     fn read(&mut self, message: MessageId, at: Timestamp) {
         match self.index.get(&message) {
             Some(&row) => {
-                self.sent[row].read_at.get_or_insert(at);
+                self.sent[row].was_read(at);
             }
             None => {
                 self.read.entry(message).or_insert(at);
@@ -115,7 +127,7 @@ impl Fold {
                 && sent.recipient_id == receipt.user_id
                 && row.position <= receipt.up_to_position
             {
-                row.read_at.get_or_insert(at);
+                row.was_read(at);
             }
         }
         let ranges = self.read_up_to.entry((receipt.conversation_id, receipt.user_id)).or_default();

@@ -20,7 +20,7 @@ impl Projection for Conversations {
     type Model = read_models::Conversations;
     type Folded = Fold;
 
-    const BUILD: i32 = 2;
+    const BUILD: i32 = 3;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use platform::log::ProjectionTx;
-use schemas::MessageId;
+use schemas::{MessageId, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -72,6 +72,23 @@ pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<
 pub(super) async fn remove(tx: &mut ProjectionTx<'_>, gone: &HashSet<MessageId>) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = gone.iter().map(|id| id.0).collect();
     sqlx::query!("DELETE FROM relay_pending WHERE message_id = ANY($1::uuid[])", &ids).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Takes out what readers have read of their peers' messages, up to a position.
+pub(super) async fn remove_up_to(tx: &mut ProjectionTx<'_>, read: &HashMap<(UserId, UserId), i64>) -> Result<(), sqlx::Error> {
+    let readers: Vec<Uuid> = read.keys().map(|(reader, _)| reader.0).collect();
+    let peers: Vec<Uuid> = read.keys().map(|(_, peer)| peer.0).collect();
+    let positions: Vec<i64> = read.values().copied().collect();
+    sqlx::query!(
+        "DELETE FROM relay_pending USING unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS said(reader, peer, up_to)
+          WHERE recipient_id = said.reader AND sender_id = said.peer AND position <= said.up_to",
+        &readers,
+        &peers,
+        &positions,
+    )
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What has not been acknowledged yet: the truth of the offline queue.
 //!
-//! A row from `message.sent` (unless it has no `expires_at`: such a message never waits), gone with `message.delivered` or `message.deleted`. How many receipts
-//! there have been is counted beside it.
+//! A row from `message.sent` (unless it has no `expires_at`: such a message never waits), gone with `message.delivered`, `message.read`, a `message.read_up_to` that covers it, or
+//! `message.deleted`. How many deliveries there have been is counted beside it.
 //! Why an acknowledged message never comes back stands in `docs/decisions/0011-acknowledged-stays-acknowledged.md`.
 
 mod apply;
@@ -9,9 +9,9 @@ mod apply;
 use std::collections::{HashMap, HashSet};
 
 use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
-use schemas::messages::{MessageEvent, MessageSent, MessagesEvent, ReceiptEvent};
+use schemas::messages::{MessageEvent, MessageReadUpTo, MessageSent, MessagesEvent, ReceiptEvent};
 use schemas::read_models;
-use schemas::{MessageId, Timestamp, partition};
+use schemas::{MessageId, Timestamp, UserId, partition};
 
 /// The projection behind `GET /relay/pending`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,9 +35,11 @@ pub struct Row {
 pub struct Fold {
     /// What begins to wait and still does at the end of the batch.
     pub waiting: HashMap<MessageId, Row>,
-    /// What was acknowledged or deleted in it, wherever it was sent.
+    /// What was acknowledged, read or deleted in it, wherever it was sent.
     pub gone: HashSet<MessageId>,
-    /// Each receipt: its slot ([`SLOTS`]) and its position.
+    /// Reader and peer, and the position up to which the reader has read what the peer sent.
+    pub read_up_to: HashMap<(UserId, UserId), i64>,
+    /// Each delivery: its slot ([`SLOTS`]) and its position.
     pub receipts: Vec<(i32, i64)>,
 }
 
@@ -46,7 +48,7 @@ pub struct Fold {
 pub const SLOTS: i32 = 12;
 
 impl Fold {
-    /// Folds events in their order; an acknowledgement or deletion wins over its message wherever it stands.
+    /// Folds events in their order; an acknowledgement, a reading or a deletion wins over its message wherever it stands.
     ///
     /// # Errors
     /// [`ApplyError::Event`] for one that cannot be read.
@@ -60,8 +62,8 @@ impl Fold {
                     fold.take_out(receipt.message_id);
                     fold.receipts.push((partition(event.key_hash, SLOTS), event.position));
                 }
-                // Having been read is no reason to wait no longer: the device that acknowledges may be another.
-                MessagesEvent::Receipt(ReceiptEvent::Read(_) | ReceiptEvent::ReadUpTo(_)) => {}
+                MessagesEvent::Receipt(ReceiptEvent::Read(receipt)) => fold.take_out(receipt.message_id),
+                MessagesEvent::Receipt(ReceiptEvent::ReadUpTo(receipt)) => fold.take_out_up_to(&receipt),
             }
         }
         Ok(fold)
@@ -72,10 +74,18 @@ impl Fold {
         self.gone.insert(message);
     }
 
+    fn take_out_up_to(&mut self, read: &MessageReadUpTo) {
+        let (reader, peer, up_to) = (read.user_id, read.peer_id, read.up_to_position);
+        self.waiting.retain(|_, row| !(row.sent.recipient_id == reader && row.sent.sender_id == peer && row.position <= up_to));
+        let known = self.read_up_to.entry((reader, peer)).or_insert(up_to);
+        *known = up_to.max(*known);
+    }
+
     fn send(&mut self, sent: MessageSent, position: i64, recorded_at: Timestamp) {
         // Compared with the message's own time, not with the clock, so that a rebuild gives the same rows.
         let Some(expires_at) = sent.expires_at.filter(|expires_at| *expires_at > recorded_at) else { return };
-        if !self.gone.contains(&sent.message_id) {
+        let read = self.read_up_to.get(&(sent.recipient_id, sent.sender_id)).is_some_and(|up_to| position <= *up_to);
+        if !read && !self.gone.contains(&sent.message_id) {
             self.waiting.insert(sent.message_id, Row { sent, position, recorded_at, expires_at });
         }
     }
@@ -85,7 +95,7 @@ impl Projection for Relay {
     type Model = read_models::Relay;
     type Folded = Fold;
 
-    const BUILD: i32 = 2;
+    const BUILD: i32 = 3;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
@@ -98,6 +108,9 @@ impl Projection for Relay {
         }
         if !fold.gone.is_empty() {
             apply::remove(tx, &fold.gone).await?;
+        }
+        if !fold.read_up_to.is_empty() {
+            apply::remove_up_to(tx, &fold.read_up_to).await?;
         }
         if !fold.receipts.is_empty() {
             apply::count_receipts(tx, &fold.receipts).await?;

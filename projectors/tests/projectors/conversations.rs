@@ -30,6 +30,9 @@ fn expected(events: &[Arc<Recorded>]) -> Expected {
     let read = |row: &mut Value, at| {
         if row["read_at"].is_null() {
             row["read_at"] = json!(text(at));
+            if row["delivered_at"].is_null() {
+                row["delivered_at"] = json!(text(at));
+            }
         }
     };
     for event in events {

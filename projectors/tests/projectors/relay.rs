@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use projectors::Relay;
@@ -28,22 +28,21 @@ fn acknowledged(events: &[Arc<Recorded>]) -> i64 {
 
 /// Who must wait, told event by event.
 fn expected(events: &[Arc<Recorded>]) -> BTreeSet<MessageId> {
-    let mut waiting = BTreeSet::new();
+    let mut waiting = BTreeMap::new();
     for event in events {
         match MessagesEvent::decode(event).expect("it decodes") {
             MessagesEvent::Message(MessageEvent::Sent(m)) if m.expires_at.is_some_and(|end| end > event.recorded_at) => {
-                waiting.insert(m.message_id);
+                waiting.insert(m.message_id, (m.sender_id, m.recipient_id, event.position));
             }
-            MessagesEvent::Message(MessageEvent::Deleted(d)) => {
-                waiting.remove(&d.message_id);
+            MessagesEvent::Message(MessageEvent::Deleted(d)) => { waiting.remove(&d.message_id); },
+            MessagesEvent::Receipt(ReceiptEvent::Delivered(r) | ReceiptEvent::Read(r)) => { waiting.remove(&r.message_id); },
+            MessagesEvent::Receipt(ReceiptEvent::ReadUpTo(r)) => {
+                waiting.retain(|_, (from, to, position)| !(*from == r.peer_id && *to == r.user_id && *position <= r.up_to_position));
             }
-            MessagesEvent::Receipt(ReceiptEvent::Delivered(r)) => {
-                waiting.remove(&r.message_id);
-            }
-            MessagesEvent::Message(_) | MessagesEvent::Receipt(_) => {}
+            MessagesEvent::Message(_) => {}
         }
     }
-    waiting
+    waiting.into_keys().collect()
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn every_example_works_as_it_stands_once_its_people_and_messages_exist() {
             ("refresh_token", signed_in["refresh_token"].clone()),
             ("current_password", json!(ann.password)),
             ("contact_email", json!(if path.ends_with("/add") { &bob.email } else { &eve.email })),
-            ("username", json!(format!("ann-{unique}"))),
+            ("username", json!(format!("ann-{tried}-{unique}"))),
         ] {
             if body.get(field).is_some() {
                 body[field] = real;
