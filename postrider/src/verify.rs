@@ -52,7 +52,9 @@ async fn unread(beside: &PostgresBeside, config: &Config, options: &Options) -> 
     let Some(databases) = beside.found(config).await? else { bail!("nothing has been made on this server yet: `postrider up` does") };
     let pools = Pools::small(&databases, &config.postgres)?;
     // What is shown comes first: the log then holds everything that it is made of.
-    let shown = Shown::look(&mut *pools.messages.acquire().await?).await.context("the read model cannot be read");
+    let shown = Shown::look(&mut *pools.messages.acquire().await?)
+        .await
+        .context("the read model cannot be read; after `ledger new-incarnation` or a restore the next `postrider up` makes it");
     pools.close().await;
     let shown = shown?;
     let source = match options.broker {

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use platform::auth::Caller;
 use platform::fresh::Behind;
-use platform::http::{Params, Problem};
 use platform::http::api::{Route, get};
+use platform::http::{Params, Problem};
 use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{Timestamp, UserId};
@@ -70,12 +70,7 @@ pub(super) fn route() -> Route<Auth> {
         .refuses([account_unreadable()])
 }
 
-async fn http_me(
-    State(auth): State<Auth>,
-    caller: Caller,
-    params: Params,
-    behind: Option<Extension<Behind>>,
-) -> Result<Json<Me>, Problem> {
+async fn http_me(State(auth): State<Auth>, caller: Caller, params: Params, behind: Option<Extension<Behind>>) -> Result<Json<Me>, Problem> {
     params.must_be(&caller)?;
     // A token may outlive its account.
     let mut account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;

@@ -46,7 +46,12 @@ struct UpdateProfile {
     #[schemars(length(max = 500))]
     bio: Option<String>,
     /// Where the picture is: an `http` or `https` address, or a path on this server; at most 500 characters.
-    #[schemars(length(max = 500), regex(pattern = r#"^\s*((https?://[^\s"<>\\\x00-\x1f\x7f-\x9f]+|/([^\s"<>\\\x00-\x1f\x7f-\x9f/][^\s"<>\\\x00-\x1f\x7f-\x9f]*)?)\s*)?$"#))]
+    #[schemars(
+        length(max = 500),
+        regex(
+            pattern = r#"^\s*((https?://[^\s"<>\\\x00-\x1f\x7f-\x9f]+|/([^\s"<>\\\x00-\x1f\x7f-\x9f/][^\s"<>\\\x00-\x1f\x7f-\x9f]*)?)\s*)?$"#
+        )
+    )]
     avatar_url: Option<String>,
 }
 

@@ -64,7 +64,7 @@ fn expected(events: &[Arc<Recorded>]) -> Expected {
                 );
             }
             MessagesEvent::Receipt(ReceiptEvent::Delivered(r)) => {
-                if let Some(row) = rows.get_mut(&r.message_id) {
+                if let Some(row) = rows.get_mut(&r.message_id).filter(|row| row["delivered_at"].is_null()) {
                     row["delivered_at"] = json!(text(at));
                 }
             }

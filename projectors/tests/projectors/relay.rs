@@ -34,8 +34,15 @@ fn expected(events: &[Arc<Recorded>]) -> BTreeSet<MessageId> {
             MessagesEvent::Message(MessageEvent::Sent(m)) if m.expires_at.is_some_and(|end| end > event.recorded_at) => {
                 waiting.insert(m.message_id, (m.sender_id, m.recipient_id, event.position));
             }
-            MessagesEvent::Message(MessageEvent::Deleted(d)) => { waiting.remove(&d.message_id); },
-            MessagesEvent::Receipt(ReceiptEvent::Delivered(r) | ReceiptEvent::Read(r)) => { waiting.remove(&r.message_id); },
+            MessagesEvent::Message(MessageEvent::Deleted(d)) => {
+                waiting.remove(&d.message_id);
+            }
+            MessagesEvent::Receipt(ReceiptEvent::Delivered(r)) => {
+                waiting.remove(&r.message_id);
+            }
+            MessagesEvent::Receipt(ReceiptEvent::Read(r)) => {
+                waiting.remove(&r.message_id);
+            }
             MessagesEvent::Receipt(ReceiptEvent::ReadUpTo(r)) => {
                 waiting.retain(|_, (from, to, position)| !(*from == r.peer_id && *to == r.user_id && *position <= r.up_to_position));
             }
