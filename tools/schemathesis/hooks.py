@@ -55,12 +55,11 @@ class Everybody:
 
 
 @schemathesis.hook
-def map_headers(context, headers):
+def before_call(context, case, kwargs):
     # A good key is a new one: drawn twice, with another body, it is refused as it ought to be.
-    key = (headers or {}).get("Idempotency-Key")
-    if isinstance(key, str) and 0 < len(key) <= 255 and all("!" <= c <= "~" for c in key):
-        headers["Idempotency-Key"] = uuid.uuid4().hex
-    return headers
+    for name, key in list((case.headers or {}).items()):
+        if name.lower() == "idempotency-key" and isinstance(key, str) and 0 < len(key) <= 255 and all("!" <= c <= "~" for c in key):
+            case.headers[name] = uuid.uuid4().hex
 
 
 @schemathesis.hook

@@ -75,6 +75,9 @@ async fn what_is_read_is_seen_by_both_at_once_and_counted_no_more() {
     for (who, with) in [(&ann, &bob), (&bob, &ann)] {
         assert_eq!(history(who, with).await, told(&[("one", true), ("two", false)]));
     }
+    assert_eq!(bob.pending().await, [two], "what is read does not wait");
+    let shown = ann.get(&format!("/api/v1/messages/conversation/{}", bob.id)).await;
+    assert!(shown[0]["delivered_at"] == shown[0]["read_at"] && shown[0]["read_at"].is_string(), "reading is delivery: {shown}");
     assert_eq!(inbox(&bob, &ann).await, Some((Some("two".into()), 1)));
     assert_eq!((read(&ann, two).await, read(&ann, one).await), (403, 403));
 
@@ -86,7 +89,8 @@ async fn what_is_read_is_seen_by_both_at_once_and_counted_no_more() {
     read_up_to(&bob, &ann, three).await;
     read_up_to(&ann, &bob, three).await;
     assert_eq!((inbox(&bob, &ann).await, inbox(&ann, &bob).await), (Some((Some("three".into()), 0)), Some((Some("three".into()), 0))));
-    assert_eq!(bob.pending().await.len(), 3, "reading is not acknowledging");
+    assert_eq!(bob.pending().await.len(), 0, "what is read up to does not wait");
+    assert_eq!(ann.pending().await.len(), 0);
 }
 
 #[tokio::test]
