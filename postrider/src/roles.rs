@@ -180,10 +180,14 @@ impl Roles {
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
         shutdown.spawn(ask_postgres(ground.pools.clone(), readiness.clone(), shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
-            shutdown.spawn(keep_house(ledger.clone(), shutdown.clone()));
+            let ledger = ledger.clone();
+            shutdown.spawn(keep_house(shutdown.clone(), move || tidy(ledger.clone())));
         }
-        shutdown.spawn(blank_deleted(self.messages.clone(), shutdown.clone()));
-        shutdown.spawn(empty_queues(ground.pools.messages.clone(), shutdown.clone()));
+        let ledger = self.messages.clone();
+        shutdown.spawn(keep_house(shutdown.clone(), move || blank_deleted(ledger.clone())));
+        // Not before the read model has been made.
+        let (pool, ready) = (ground.pools.messages.clone(), readiness.clone());
+        shutdown.spawn(keep_house(shutdown.clone(), move || empty_queues(pool.clone(), ready.missing().is_empty())));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
         let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
@@ -370,47 +374,40 @@ async fn ask_postgres(pools: Pools, readiness: Readiness, shutdown: Shutdown) {
     }
 }
 
-/// Removes what has lapsed; whoever comes second leaves it to the first.
-async fn keep_house(ledger: Ledger, shutdown: Shutdown) {
+/// Does something in every turn of housekeeping, until the drain.
+async fn keep_house<W: Future<Output = ()>>(shutdown: Shutdown, mut work: impl FnMut() -> W) {
     let mut turn = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
             _ = turn.tick() => {}
             () = shutdown.draining() => return,
         }
-        if let Err(error) = ledger.housekeeping().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
-        }
+        work().await;
+    }
+}
+
+/// Removes what has lapsed in a ledger; whoever comes second leaves it to the first.
+async fn tidy(ledger: Ledger) {
+    if let Err(error) = ledger.housekeeping().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
     }
 }
 
 /// Removes messages from queues whose time is over.
-async fn empty_queues(pool: PgPool, shutdown: Shutdown) {
-    // The first turn comes when the read model stands.
-    let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + HOUSEKEEPING, HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            _ = turn.tick() => {}
-            () = shutdown.draining() => return,
-        }
-        match query_api::remove_all_expired(&pool).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "expired messages have left their queues"),
-            Err(problem) => tracing::warn!(code = problem.code, "expired messages have to stay in their queues for now"),
-        }
+async fn empty_queues(pool: PgPool, stands: bool) {
+    if !stands {
+        return;
+    }
+    match query_api::remove_all_expired(&pool).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "expired messages have left their queues"),
+        Err(problem) => tracing::warn!(code = problem.code, "expired messages have to stay in their queues for now"),
     }
 }
 
 /// Blanks deleted messages that their commands could not.
-async fn blank_deleted(ledger: Ledger, shutdown: Shutdown) {
-    let mut turn = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            _ = turn.tick() => {}
-            () = shutdown.draining() => return,
-        }
-        if let Err(error) = messages::delete::blank_deleted(&ledger).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "deleted messages wait to be blanked in the ledger");
-        }
+async fn blank_deleted(ledger: Ledger) {
+    if let Err(error) = messages::delete::blank_deleted(&ledger).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "deleted messages wait to be blanked in the ledger");
     }
 }

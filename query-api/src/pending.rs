@@ -117,7 +117,8 @@ async fn place_of(pool: &PgPool, recipient: UserId, message: MessageId) -> Resul
                    UNION ALL
                    SELECT recorded_at, position FROM conversations.messages WHERE message_id = $1 AND recipient_id = $2
                    UNION ALL
-                   SELECT recorded_at, position FROM conversations.messages_deleted WHERE message_id = $1
+                   SELECT d.recorded_at, d.position FROM conversations.messages_deleted d JOIN conversations.inbox i USING (conversation_id)
+                    WHERE d.message_id = $1 AND $2 IN (i.low_id, i.high_id)
                    LIMIT 1"#,
                 message.0,
                 recipient.0

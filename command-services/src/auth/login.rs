@@ -137,7 +137,7 @@ async fn open(
     let mut account = AccountView::load(&auth.ledger, user).await?.ok_or(LoginRefused::Wrong)?;
     auth.portraits.complete(&mut account).await;
     let opening = Opening::of(&auth, user, account.role, &request)?;
-    let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
+    let mut unit = auth.ledger.unit(Context::of_user(user, request));
     opening.join(&mut unit, hashed_anew.as_deref().unwrap_or(&stored)).await?;
     match hashed_anew {
         None => drop(unit.effect(claim_credentials(user, &stored))),

@@ -5,7 +5,7 @@ use axum::response::NoContent;
 use platform::auth::{Caller, NotYetRevoked};
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, AppendError, CommandRecord, CommitError, Committed, Context};
+use platform::ledger::{AppendError, CommandRecord, CommitError, Committed, Context};
 use platform::vault::Vault;
 use schemars::JsonSchema;
 use schemas::UserId;
@@ -86,7 +86,7 @@ async fn change(
     // A token may outlive its account.
     let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     let email = account.email.unwrap_or_default();
-    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    let context = Context::of_user(caller.user, request);
     for _ in 0..ATTEMPTS {
         let mut unit = auth.ledger.unit(Context { record: record.clone(), ..context.clone() });
         let stored = password_of(&auth.ledger, caller.user).await?;

@@ -8,7 +8,7 @@ use platform::auth::Caller;
 use platform::clock;
 use platform::http::api::{Route, put};
 use platform::http::{Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, Committed, Context};
+use platform::ledger::{Committed, Context};
 use schemars::JsonSchema;
 use schemas::auth::PublicKey;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub(super) fn public_key(key_data: String) -> PublicKey {
 
 /// Makes a key the active one; the others stay, inactive. When it is the active one already, nothing happens.
 async fn add(auth: Auth, caller: Caller, request: RequestContext, key_data: String) -> Result<Committed, Problem> {
-    let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request, record: None });
+    let mut unit = auth.ledger.unit(Context::of_user(caller.user, request));
     let add = AccountCommand::AddPublicKey { user_id: caller.user, key: public_key(key_data) };
     unit.execute::<Account>(caller.user, add, &()).await?;
     if unit.is_empty() { Ok(unit.found(Vec::new()).await) } else { Ok(unit.commit().await?) }

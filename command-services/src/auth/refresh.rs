@@ -78,7 +78,7 @@ async fn refresh(auth: Auth, request: RequestContext, body: Refresh) -> Result<(
         // Tokens say what the account may do now, not what it might when the session began.
         let account = AccountView::load(&auth.ledger, kept.user).await?.ok_or(RefreshRefused::Invalid)?;
         let pair = Pair::of(&auth, kept.user, kept.session, account.role)?;
-        let mut unit = auth.ledger.unit(Context { actor: Actor::User(kept.user), request: request.clone(), record: None });
+        let mut unit = auth.ledger.unit(Context::of_user(kept.user, request.clone()));
         let exchange =
             SessionCommand::Refresh { session_id: kept.session, user_id: kept.user, after: kept.after, expires_at: pair.expires_at };
         match unit.execute::<Session>(kept.session, exchange, &()).await {

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use platform::auth::cookie;
 use platform::http::api::{Route, post};
 use platform::http::{IdempotencyKey, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect};
+use platform::ledger::{AppendError, CommitError, Committed, Context, Effect};
 use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{Event, UserId};
@@ -108,7 +108,7 @@ async fn register(auth: Auth, request: RequestContext, body: Register) -> Result
     let shutdown = auth.shutdown.clone();
     detached(&shutdown, async move {
         let opening = Opening::of(&auth, user, schemas::auth::Role::User.as_str(), &request)?;
-        let mut unit = auth.ledger.unit(Context { actor: Actor::User(user), request, record: None });
+        let mut unit = auth.ledger.unit(Context::of_user(user, request));
         unit.create::<Account>(user, command, &()).await?;
         let owner = user.to_string();
         unit.effect(Effect::Claim { kind: identity::EMAIL, key: email_key, owner: owner.clone(), expires_at: None });

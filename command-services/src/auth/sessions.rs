@@ -11,7 +11,7 @@ use axum::response::NoContent;
 use platform::auth::{Caller, CallerOfRevoked, NotYetRevoked, Standing, cookie};
 use platform::http::api::{Api, delete, get};
 use platform::http::{Id, Params, Problem, RequestContext, Written, detached};
-use platform::ledger::{Actor, Committed, Context, ExecuteError};
+use platform::ledger::{Committed, Context, ExecuteError};
 use schemars::JsonSchema;
 use schemas::auth::{RevocationReason, SessionEvent};
 use schemas::{Event, Personal, SessionId, Timestamp};
@@ -72,7 +72,7 @@ fn opened(personal: &Personal) -> Option<String> {
 
 /// Ends a session of the caller's. Safe to repeat: that completes what Redis could not take.
 async fn revoke(auth: Auth, request: RequestContext, caller: Caller, session: SessionId) -> Result<Committed, Problem> {
-    let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request, record: None });
+    let mut unit = auth.ledger.unit(Context::of_user(caller.user, request));
     let ended = end(&auth.ledger, auth.lifetimes, &mut unit, (caller.user, session), RevocationReason::Revoked).await;
     let ended = match ended {
         // Whose it is else is nobody's business.
@@ -86,7 +86,7 @@ async fn revoke(auth: Auth, request: RequestContext, caller: Caller, session: Se
 
 /// Ends every session of the caller's but the one that asks. Safe to repeat, as above.
 async fn revoke_others(auth: Auth, request: RequestContext, caller: Caller) -> Result<Committed, Problem> {
-    let (context, but) = (Context { actor: Actor::User(caller.user), request, record: None }, (caller.user, Some(caller.session), None));
+    let (context, but) = (Context::of_user(caller.user, request), (caller.user, Some(caller.session), None));
     let mut last = None;
     // Of a user with very many sessions, so many at a time.
     loop {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Route, put};
 use platform::http::{Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect, ExecuteError};
+use platform::ledger::{AppendError, CommitError, Committed, Context, Effect, ExecuteError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -44,7 +44,7 @@ async fn change(auth: Auth, caller: Caller, request: RequestContext, to: String)
         // A token may outlive its account.
         let account = AccountView::load(&auth.ledger, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
         let old_key = username_digest(vault, &account.username);
-        let mut unit = auth.ledger.unit(Context { actor: Actor::User(caller.user), request: request.clone(), record: None });
+        let mut unit = auth.ledger.unit(Context::of_user(caller.user, request.clone()));
         let rename = AccountCommand::ChangeUsername { user_id: caller.user, from: account.username.clone(), to: to.clone() };
         match unit.execute::<Account>(caller.user, rename, &()).await {
             Ok(_) => {}

@@ -7,7 +7,7 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, delete, post};
 use platform::http::{Id, IdempotencyKey, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{Actor, Committed, Context};
+use platform::ledger::{Committed, Context};
 use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{MessageId, UserId};
@@ -107,7 +107,7 @@ async fn http_delete(
     Id(message): Id<MessageId>,
 ) -> Result<Written<Json<Acknowledged>>, Problem> {
     params.must_be(&caller)?;
-    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    let context = Context::of_user(caller.user, request);
     carry_out(messages, context, caller.user, message).await
 }
 

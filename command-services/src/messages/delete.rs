@@ -9,7 +9,7 @@ use platform::auth::Caller;
 use platform::crash::crash_point;
 use platform::http::api::{Api, delete};
 use platform::http::{Id, Params, Problem, RequestContext, Written, detached};
-use platform::ledger::{Actor, AppendError, CommitError, Committed, Context, Effect, Ledger, Redaction};
+use platform::ledger::{AppendError, CommitError, Committed, Context, Effect, Ledger, Redaction};
 use schemars::JsonSchema;
 use schemas::messages::MessageEvent;
 use schemas::{Event, MessageId, UserId};
@@ -115,7 +115,7 @@ async fn http_delete(
     Id(message): Id<MessageId>,
 ) -> Result<Written<Json<Status>>, Problem> {
     params.must_be(&caller)?;
-    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    let context = Context::of_user(caller.user, request);
     let shutdown = messages.shutdown.clone();
     let committed = detached(&shutdown, async move {
         delete_message(&messages, context, caller.user, message).await.map_err(|error| match error.refused::<MessageRefused>() {

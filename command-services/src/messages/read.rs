@@ -5,7 +5,7 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, put};
 use platform::http::{Id, Params, Problem, RequestContext, Valid, Validate, Violation, Violations, Written, detached};
-use platform::ledger::{Actor, CommitError, Committed, Context};
+use platform::ledger::{CommitError, Committed, Context};
 use platform::limits::Class;
 use schemars::JsonSchema;
 use schemas::{MessageId, UserId, conversation_id};
@@ -147,7 +147,7 @@ async fn http_read(
     Id(message): Id<MessageId>,
 ) -> Result<Written<Json<Status>>, Problem> {
     params.must_be(&caller)?;
-    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    let context = Context::of_user(caller.user, request);
     let shutdown = messages.shutdown.clone();
     let committed = detached(&shutdown, async move { Ok(read(&messages, context, caller.user, message).await?) }).await?;
     Ok(Written(committed.token, Json(Status { status: "Message marked as read" })))
@@ -163,7 +163,7 @@ async fn http_read_up_to(
     Valid { body, .. }: Valid<UpTo>,
 ) -> Result<Written<Json<Status>>, Problem> {
     params.must_be(&caller)?;
-    let context = Context { actor: Actor::User(caller.user), request, record: None };
+    let context = Context::of_user(caller.user, request);
     let shutdown = messages.shutdown.clone();
     let committed = detached(&shutdown, async move { Ok(read_up_to(&messages, context, caller.user, peer, body.up_to).await?) }).await?;
     Ok(Written(committed.token, Json(Status { status: "Messages marked as read" })))

@@ -108,7 +108,7 @@ async fn http_unblock(
     request: RequestContext,
 ) -> Result<Written<NoContent>, Problem> {
     params.must_be(&caller)?;
-    let context = super::context(&caller, request);
+    let context = Context::of_user(caller.user, request);
     answer(users, context, BarrierCommand { by: caller.user, towards, stand: false }).await
 }
 

@@ -20,7 +20,7 @@ use platform::auth::{Caller, Tokens};
 use platform::fresh::Freshness;
 use platform::http::api::Api;
 use platform::http::{IdempotencyKey, RequestContext};
-use platform::ledger::{Actor, CommandRecord, Context, Ledger};
+use platform::ledger::{CommandRecord, Context, Ledger};
 use platform::presence::Presence;
 use platform::shutdown::Shutdown;
 
@@ -65,14 +65,9 @@ pub fn router(users: Users) -> Api {
     routes.nest("/api/v1").with_state(users)
 }
 
-/// Why and by whom a command runs that can be repeated as it is.
-fn context(caller: &Caller, request: RequestContext) -> Context {
-    Context { actor: Actor::User(caller.user), request, record: None }
-}
-
-/// The same, with a record of its answer when the client sent a key for it.
+/// Why and by whom a command runs, with a record of its answer when the client sent a key for it.
 fn recorded(caller: &Caller, request: RequestContext, key: IdempotencyKey, body: &[u8; 32], status: u16) -> Context {
     let digest = key.digest(body);
     let record = key.key.map(|key| CommandRecord { actor: caller.user.to_string(), key, digest, status });
-    Context { record, ..context(caller, request) }
+    Context { record, ..Context::of_user(caller.user, request) }
 }

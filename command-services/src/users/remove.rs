@@ -64,7 +64,7 @@ async fn http_remove(
     Id(row): Id<ContactRowId>,
 ) -> Result<Written<Json<Removed>>, Problem> {
     params.must_be(&caller)?;
-    let context = super::context(&caller, request);
+    let context = Context::of_user(caller.user, request);
     let shutdown = users.shutdown.clone();
     let committed = detached(&shutdown, async move { remove(&users, context, caller.user, row).await }).await?;
     Ok(Written(committed.token, Json(Removed { status: "Contact removed" })))

@@ -5,6 +5,7 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, put};
 use platform::http::{Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
+use platform::ledger::Context;
 use schemars::JsonSchema;
 use schemas::users::{LastSeen, ProfileEvent, SettingsChange};
 use schemas::{Event, UserId};
@@ -78,7 +79,7 @@ async fn http_change(
     Valid { body, .. }: Valid<ChangeSettings>,
 ) -> Result<Written<Json<Settings>>, Problem> {
     params.must_be(&caller)?;
-    let context = super::context(&caller, request);
+    let context = Context::of_user(caller.user, request);
     let ChangeSettings { read_receipts, last_seen, discoverable, language, time_zone, user_id: _ } = body;
     let settings = SettingsChange { read_receipts, last_seen, discoverable, language, time_zone };
     let shutdown = users.shutdown.clone();

@@ -187,7 +187,7 @@ async fn http_update(
     if user != caller.user && caller.role != Role::Admin.as_str() {
         return Err(not_yourself());
     }
-    let context = super::context(&caller, request);
+    let context = Context::of_user(caller.user, request);
     let shutdown = users.shutdown.clone();
     detached(&shutdown, async move { update(&users, context, caller.user, user, body).await }).await
 }

@@ -13,12 +13,13 @@ use super::Part;
 use super::snapshot::Snapshot;
 use crate::config::{ServerUrl, StartError};
 use crate::postgres::options;
+use crate::private::major_version;
 
 /// Archives a part as its snapshot sees it.
 pub(super) async fn dump(part: &Part<'_>, snapshot: &Snapshot, to: &Path) -> Result<(), StartError> {
     let failed = |error| StartError::because(format!("{} cannot be written", to.display()), error);
     let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to).map_err(failed)?;
-    let mut command = program("pg_dump", snapshot.major).await?;
+    let mut command = program("pg_dump", snapshot.major)?;
     command.args(["--format=custom", "--no-owner", "--no-privileges", "--no-password"]).arg(format!("--snapshot={}", snapshot.name));
     for schema in &part.schemas {
         command.arg(format!("--schema={schema}"));
@@ -29,7 +30,7 @@ pub(super) async fn dump(part: &Part<'_>, snapshot: &Snapshot, to: &Path) -> Res
 
 /// Brings an archive back, all of it or nothing. Its schemas must not be there.
 pub(super) async fn load(part: &Part<'_>, from: &Path, major: u32) -> Result<(), StartError> {
-    let mut command = program("pg_restore", major).await?;
+    let mut command = program("pg_restore", major)?;
     let database = options(part.url)?;
     command.args(["--no-owner", "--no-privileges", "--no-password", "--exit-on-error", "--single-transaction"]);
     command.arg("--dbname").arg(database.get_database().unwrap_or_default()).arg(from);
@@ -73,11 +74,11 @@ async fn run(mut command: Command, failed: &str) -> Result<(), StartError> {
 }
 
 /// The program of the oldest version here that is as new as the server: it refuses newer ones, and an older server may not know what newer ones say.
-async fn program(name: &str, server: u32) -> Result<Command, StartError> {
+fn program(name: &str, server: u32) -> Result<Command, StartError> {
     let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin").join(name));
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for path in packaged.filter(|path| path.is_file()).chain([PathBuf::from(name)]) {
-        found.extend(version(&path).await.map(|version| (version, path)));
+        found.extend(major_version(&path).map(|version| (version, path)));
     }
     let newest = found.iter().map(|(version, _)| *version).max();
     match (found.into_iter().filter(|(version, _)| *version >= server).min_by_key(|(version, _)| *version), newest) {
@@ -87,10 +88,4 @@ async fn program(name: &str, server: u32) -> Result<Command, StartError> {
         ))),
         (None, None) => Err(StartError::new(format!("there is no {name} on this machine: install the package postgresql-client"))),
     }
-}
-
-/// The major version: "pg_dump (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)".
-async fn version(path: &Path) -> Option<u32> {
-    let said = Command::new(path).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
-    String::from_utf8(said.stdout).ok()?.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -1,8 +1,7 @@
 //! What is in a backup, and how whole it is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use schemas::Timestamp;
@@ -10,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::sync_directory;
 use crate::config::StartError;
+use crate::private::write_whole;
 
 const FILE: &str = "manifest.json";
 
@@ -76,13 +75,8 @@ impl Manifest {
     /// Makes the backup whole.
     pub(super) fn write(&self, directory: &Path) -> Result<(), StartError> {
         let failed = |error| StartError::because(format!("{FILE} cannot be written to {}", directory.display()), error);
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        let aside = directory.join("manifest.new");
-        let written = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&aside).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&aside, directory.join(FILE))).and_then(|()| sync_directory(directory)).map_err(failed)
+        let text = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
+        write_whole(&directory.join(FILE), &text, 0o600).map_err(failed)
     }
 
     /// Reads it, and every archive that it names: sizes and digests must be right.

@@ -13,7 +13,7 @@ mod manifest;
 mod restore;
 mod snapshot;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -107,9 +107,4 @@ fn make_directory(to: &Path) -> Result<(), StartError> {
         return fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(failed);
     }
     DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(failed)
-}
-
-/// Makes files in a directory durable.
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }

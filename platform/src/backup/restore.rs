@@ -6,6 +6,7 @@ use schemas::Topic;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::manifest::{Manifest, hex};
+use super::snapshot::{ledger_state, server_major};
 use super::{Part, archive, parts};
 use crate::config::StartError;
 use crate::crash::crash_point;
@@ -60,20 +61,15 @@ pub async fn restore(databases: &Databases, from: &Path, wrapping_key: Option<[u
         run(connection, part, &format!("CREATE SCHEMA IF NOT EXISTS {UNFINISHED}")).await?;
     }
     crash_point("restore.begun");
-    for model in schemas::read_models::all() {
-        ledger::drop_read_model(databases, model).await?;
-    }
     for (part, connection) in parts.iter().zip(&mut connections) {
         let schemas = part.schemas.join(", ");
         run(connection, part, &format!("DROP SCHEMA IF EXISTS {schemas} CASCADE")).await?;
         let Some(archived) = manifest.parts.iter().find(|archived| archived.name == part.name) else { continue };
-        let version: String = sqlx::query_scalar("SELECT current_setting('server_version_num')")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(|error| StartError::because(format!("{} does not say its version", part.url), error))?;
-        archive::load(part, &from.join(&archived.file), version.parse::<u32>().unwrap_or(0) / 10_000).await?;
+        let major = server_major(connection).await;
+        let major = major.map_err(|error| StartError::because(format!("{} does not say its version", part.url), error))?;
+        archive::load(part, &from.join(&archived.file), major).await?;
         if let (Some(said), Some(schema)) = (archived.ledger, part.ledger) {
-            let found = super::snapshot::ledger_state(connection, schema).await?;
+            let found = ledger_state(connection, schema).await?;
             if found != said {
                 return Err(StartError::new(format!(
                     "the archive of `{}` holds another ledger than the manifest says ({found:?} instead of {said:?}): the backup was put together from several",

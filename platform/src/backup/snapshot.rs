@@ -22,11 +22,8 @@ impl Snapshot {
         // Held as long as the archives take.
         let begin = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         connection.execute(begin).await.map_err(failed)?;
-        let (name, version): (String, String) = sqlx::query_as("SELECT pg_export_snapshot(), current_setting('server_version_num')")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed)?;
-        let major = version.parse::<u32>().unwrap_or(0) / 10_000;
+        let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut connection).await.map_err(failed)?;
+        let major = server_major(&mut connection).await.map_err(failed)?;
         for schema in &part.schemas {
             let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
                 .bind(*schema)
@@ -67,4 +64,10 @@ pub(super) async fn ledger_state(connection: &mut PgConnection, schema: &str) ->
         .await
         .map_err(|error| StartError::because(format!("the ledger {schema} cannot be read"), error))?;
     Ok(LedgerState { incarnation, generation, head })
+}
+
+/// The server's major version.
+pub(super) async fn server_major(connection: &mut PgConnection) -> Result<u32, sqlx::Error> {
+    let number: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(connection).await?;
+    Ok(u32::try_from(number).unwrap_or_default() / 10_000)
 }

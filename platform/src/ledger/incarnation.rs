@@ -50,7 +50,7 @@ pub(crate) async fn others_connected(connection: &mut PgConnection) -> Result<i6
 }
 
 /// A read model, with what a rebuild has left beside it.
-pub(crate) async fn drop_read_model(databases: &Databases, model: &Described) -> Result<(), StartError> {
+async fn drop_read_model(databases: &Databases, model: &Described) -> Result<(), StartError> {
     let service = Service::ALL.into_iter().find(|service| service.to_string() == model.service);
     let service = service.ok_or_else(|| StartError::new(format!("no database holds the read model {}", model.name)))?;
     let mut connection = connect(databases.url(service), "new incarnation").await?;

@@ -29,7 +29,7 @@ pub use connection::lookup_options;
 pub use feed::{Feed, LedgerMeta, Look, Page};
 pub use handle::{Ledger, LedgerConfig};
 pub use incarnation::new_incarnation;
-pub(crate) use incarnation::{drop_read_model, others_connected};
+pub(crate) use incarnation::others_connected;
 pub use lookups::Secret;
 pub use publisher::Publisher;
 pub use redact::Redaction;

@@ -34,6 +34,14 @@ pub struct Context {
     pub record: Option<CommandRecord>,
 }
 
+impl Context {
+    /// A user's own command, whose repeat needs no record.
+    #[must_use]
+    pub fn of_user(user: UserId, request: RequestContext) -> Self {
+        Self { actor: Actor::User(user), request, record: None }
+    }
+}
+
 /// A command in the making: runs aggregates, gathers what they decide, and commits all of it or nothing.
 ///
 /// Every way to a 2xx ends in [`Unit::commit`], [`Unit::commit_minted`] or [`Unit::found`]; before every refusal stands [`Unit::answered`], and [`Unit::minted`] where the client mints the id.

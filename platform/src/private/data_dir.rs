@@ -242,7 +242,7 @@ impl Account {
 }
 
 /// Puts a file in place as a whole, or not at all.
-pub(super) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let aside = path.with_extension(format!("new.{}", std::process::id()));
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&aside)?;
     file.write_all(text.as_bytes())?;

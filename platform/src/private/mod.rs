@@ -15,8 +15,10 @@ mod redis;
 mod running;
 mod server;
 
+pub(crate) use data_dir::write_whole;
 pub use data_dir::{DataDir, Locked};
 pub use postgres::PrivatePostgres;
+pub(crate) use postgres::major_version;
 pub use redis::PrivateRedis;
 pub use running::Running;
 

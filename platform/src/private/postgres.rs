@@ -234,9 +234,13 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     in_path.into_iter().chain(packaged).filter(|dir| dir.join("postgres").is_file() && dir.join("initdb").is_file())
 }
 
-/// The major version, as `postgres --version` says it: "postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)".
 fn programs_version(dir: &Path) -> Option<u32> {
-    let said = Command::new(dir.join("postgres")).arg("--version").stdin(Stdio::null()).output().ok()?;
+    major_version(&dir.join("postgres"))
+}
+
+/// The major version of one of Postgres' programs, as it says itself: "postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)". `None`: it is not there.
+pub(crate) fn major_version(program: &Path) -> Option<u32> {
+    let said = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     let said = String::from_utf8(said.stdout).ok()?;
     said.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

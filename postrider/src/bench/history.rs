@@ -14,6 +14,7 @@ use super::TargetOptions;
 use super::client::Client;
 use super::fill;
 use super::pairs;
+use super::processes::cpu_seconds;
 use super::read_back;
 use super::report::percentile;
 use super::target::Target;
@@ -113,7 +114,7 @@ async fn measure(options: &Options, flags: Flags, target: &Target) -> Result<Fig
         }
         let (seconds, after) = (begin.elapsed().as_secs_f64(), target.usage());
         latencies.sort_unstable();
-        let cpu: f64 = after.iter().map(|(part, end)| end.cpu_seconds - before.get(part).copied().unwrap_or_default().cpu_seconds).sum();
+        let cpu = cpu_seconds(&before, &after);
         #[expect(clippy::cast_precision_loss, reason = "display figures")]
         let (count, of_each) = (latencies.len() as f64, [50, 1_000, options.messages][reads.len()].min(options.messages) as f64);
         reads.insert(

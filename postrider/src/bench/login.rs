@@ -1,6 +1,5 @@
 //! `postrider bench login`.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use uuid::Uuid;
 use super::TargetOptions;
 use super::client::Client;
 use super::pairs;
-use super::processes::usage;
+use super::processes::{Part, cpu_seconds, usage};
 use super::report::percentile;
 use super::send::{self, Sent};
 use super::target::Target;
@@ -116,13 +115,12 @@ async fn measure(options: &Options, target: &Target) -> Result<Figures> {
         latencies.push(micros(begin.elapsed()));
     }
     let after = target.usage();
-    let cpu: f64 = after.iter().map(|(part, end)| end.cpu_seconds - before.get(part).copied().unwrap_or_default().cpu_seconds).sum();
+    let cpu = cpu_seconds(&before, &after);
     let hash = f64::midpoint(hash_before, cpu_of_a_hash().await?);
     latencies.sort_unstable();
 
     let alone = sends(&mut people, Duration::from_secs(5)).await?;
-    let storming = Arc::new(AtomicU64::new(0));
-    let storm = tokio::spawn(storm(target.url.clone(), run, options.storm, Duration::from_secs(options.bound), storming));
+    let storm = tokio::spawn(storm(target.url.clone(), run, options.storm, Duration::from_secs(options.bound)));
     // Sends go on until the last login has its answer, in slices.
     let (mut during, begin) = (Vec::new(), Instant::now());
     while !storm.is_finished() {
@@ -156,11 +154,10 @@ async fn login(client: &mut Client, run: &str, n: u32) -> Result<(u16, axum::bod
 }
 
 /// Everybody at once, each on a connection of their own; status and wait of each.
-async fn storm(url: String, run: String, people: u32, bound: Duration, begun: Arc<AtomicU64>) -> Result<Vec<(u16, Duration)>> {
+async fn storm(url: String, run: String, people: u32, bound: Duration) -> Result<Vec<(u16, Duration)>> {
     let logins = (0..people).map(|n| {
-        let (url, run, begun) = (url.clone(), run.clone(), begun.clone());
+        let (url, run) = (url.clone(), run.clone());
         async move {
-            begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let begin = Instant::now();
             let (status, answer) = login(&mut Client::new(&url)?, &run, n % 8).await?;
             let wait = begin.elapsed();
@@ -191,7 +188,7 @@ async fn sends(people: &mut [pairs::Pair], how_long: Duration) -> Result<Vec<u32
 /// Milliseconds of CPU that one hash takes here and now.
 async fn cpu_of_a_hash() -> Result<f64> {
     let hasher = Hasher::new(1, 4, Duration::from_secs(60));
-    let cpu = || usage(std::process::id(), false).get(&super::processes::Part::Postrider).copied().unwrap_or_default().cpu_seconds;
+    let cpu = || usage(std::process::id(), false).get(&Part::Postrider).copied().unwrap_or_default().cpu_seconds;
     let before = cpu();
     for _ in 0..HASHES {
         hasher.hash(pairs::PASSWORD.to_owned()).await?;

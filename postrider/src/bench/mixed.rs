@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::TargetOptions;
 use super::client::Client;
 use super::pairs::{self, Pair};
+use super::processes::cpu_seconds;
 use super::report::percentile;
 use super::target::Target;
 
@@ -190,7 +191,7 @@ async fn measure(options: &Options, target: &Target) -> Result<Figures> {
     bar.finish_and_clear();
     let seconds = begin.elapsed().as_secs_f64();
     let after = target.usage();
-    let cpu: f64 = after.iter().map(|(part, end)| end.cpu_seconds - before.get(part).copied().unwrap_or_default().cpu_seconds).sum();
+    let cpu = cpu_seconds(&before, &after);
 
     let (mut all, mut errors, mut first_error) = (BTreeMap::<Act, Vec<u32>>::new(), 0, None);
     for done in done {

@@ -37,6 +37,11 @@ pub struct Usage {
     pub resident_bytes: u64,
 }
 
+/// Seconds of CPU between two moments, over all parts.
+pub fn cpu_seconds(before: &BTreeMap<Part, Usage>, after: &BTreeMap<Part, Usage>) -> f64 {
+    after.iter().map(|(part, end)| end.cpu_seconds - before.get(part).copied().unwrap_or_default().cpu_seconds).sum()
+}
+
 struct Process {
     pid: u32,
     parent: u32,

@@ -12,8 +12,9 @@ use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
 use platform::vault::Vault;
 use schemas::auth::{AccountEvent, AccountRegistered, Role};
 use schemas::read_models;
-use schemas::{Event, Personal, Recorded, StillSealed, Timestamp, UserId};
-use uuid::Uuid;
+use schemas::{Recorded, Timestamp, UserId};
+
+use crate::opened::{opened, reveal};
 
 /// The projection behind `GET /users/{id}`.
 #[derive(Debug, Clone)]
@@ -59,20 +60,11 @@ impl Users {
     }
 }
 
-fn reveal(event: &Recorded, field: Option<&Personal>) -> Result<Option<String>, ApplyError> {
-    let opened = field.map(Personal::reveal).transpose().map_err(|error: StillSealed| ApplyError::Event {
-        event_id: event.event_id,
-        position: event.position,
-        reason: error.to_string(),
-    })?;
-    Ok(opened.flatten().map(str::to_owned))
-}
-
 fn row(event: &Recorded, account: &mut AccountRegistered) -> Result<Row, ApplyError> {
     Ok(Row {
-        email: reveal(event, account.email.as_ref())?,
-        username: reveal(event, Some(&account.username))?,
-        full_name: reveal(event, account.full_name.as_ref())?,
+        email: account.email.as_ref().map(|email| reveal(event, email)).transpose()?.flatten(),
+        username: reveal(event, &account.username)?,
+        full_name: account.full_name.as_ref().map(|name| reveal(event, name)).transpose()?.flatten(),
         public_key: account.public_keys.pop().map(|key| key.key_data),
         role: account.role,
         created_at: event.recorded_at,
@@ -87,26 +79,13 @@ impl Projection for Users {
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {
-        let mut accounts = Vec::new();
-        let mut subjects: Vec<Uuid> = Vec::new();
-        // Sessions stand in the same topic; what is sealed in them is nobody's business here.
-        for event in batch.iter().filter(|event| event.aggregate_type == AccountEvent::AGGREGATE) {
-            let mut account = AccountEvent::decode(event).map_err(|e| ApplyError::decode(event, &e))?;
-            account.personal(&mut |_, field| subjects.push(field.subject()));
-            accounts.push((event, account));
-        }
-        let Some((first, _)) = accounts.first() else { return Ok(Fold::default()) };
-        subjects.sort_unstable();
-        subjects.dedup();
-        self.vault.prefetch(&subjects).await.map_err(|error| ApplyError::vault(first, error))?;
-
         let mut fold = Fold::default();
-        for (event, mut account) in accounts {
-            self.vault.unseal(event.event_id, &mut account).await.map_err(|error| ApplyError::vault(event, error))?;
+        // Sessions stand in the same topic; what is sealed in them is nobody's business here.
+        for (event, account) in opened::<AccountEvent>(&self.vault, batch).await? {
             match account {
                 AccountEvent::Registered(mut account) => drop(fold.registered.insert(account.user_id, row(event, &mut account)?)),
                 AccountEvent::UsernameChanged(change) => {
-                    let username = reveal(event, Some(&change.username))?;
+                    let username = reveal(event, &change.username)?;
                     fold.change(change.user_id, Change { username: Some(username), ..Change::default() });
                 }
                 AccountEvent::PublicKeyAdded(change) => {
