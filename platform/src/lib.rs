@@ -6,7 +6,7 @@
 //! * [`ledger`] append, aggregates, feed, publisher · [`log`] sources, checkpoints, projections
 //! * [`backup`] what cannot be rebuilt, out and back in
 //! * [`vault`] sealed personal data · [`marks`] and [`fresh`] reads after writes
-//! * [`presence`] who is online · [`limits`] how much anybody may ask
+//! * [`frames`] what sockets are told, and who holds them · [`presence`] who is online · [`limits`] how much anybody may ask
 //! * [`clock`] time · [`shutdown`] the end · [`crash`] where fault tests strike
 #![warn(missing_docs)]
 
@@ -15,6 +15,7 @@ pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod frames;
 pub mod fresh;
 pub mod http;
 pub mod ledger;

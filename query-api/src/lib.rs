@@ -15,6 +15,7 @@ mod peers;
 mod pending;
 mod relay;
 mod search;
+pub mod socket;
 mod streaming;
 #[cfg(test)]
 mod testing;

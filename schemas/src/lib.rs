@@ -9,6 +9,7 @@ pub mod auth;
 mod catalogue;
 mod envelope;
 mod event;
+pub mod frames;
 mod ids;
 mod message_object;
 pub mod messages;

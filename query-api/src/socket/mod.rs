@@ -1,0 +1,5 @@
+//! The pusher: sockets, what they are told, and what they ask.
+
+mod commands;
+
+pub use commands::{Commands, Done};
