@@ -9,6 +9,7 @@ use command_services::auth::{self, Hasher, Lifetimes, Lockout};
 use command_services::{messages, users};
 use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
+use platform::frames::FrameLog;
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
@@ -23,6 +24,7 @@ use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
+use projectors::{Frames, FramesConfig};
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
 use sqlx::PgPool;
@@ -101,6 +103,7 @@ struct Roles {
     users: Ledger,
     messages: Ledger,
     presence: Presence,
+    frames: FrameLog,
     router_auth: auth::Auth,
 }
 
@@ -155,7 +158,8 @@ impl Roles {
             shutdown: ground.shutdown.clone(),
         };
         let presence = Presence::new(redis.clone());
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, users, messages, presence, router_auth })
+        let frames = FrameLog::new(redis.clone(), config.frames.kept());
+        Ok(Self { redis, vault, tokens, revocations, freshness, auth, users, messages, presence, frames, router_auth })
     }
 
     fn router(&self) -> Api {
@@ -164,7 +168,14 @@ impl Roles {
         let reads = query_api::Reads { tokens: tokens.clone(), freshness: freshness.clone(), presence: presence.clone() };
         let messages =
             messages::Messages::new(self.messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), shutdown.clone());
-        let users = users::Users::new(self.users.clone(), freshness.clone(), presence.clone(), tokens.clone(), shutdown.clone());
+        let users = users::Users::new(
+            self.users.clone(),
+            freshness.clone(),
+            presence.clone(),
+            self.frames.clone(),
+            tokens.clone(),
+            shutdown.clone(),
+        );
         auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
     }
 
@@ -199,6 +210,9 @@ impl Roles {
         start.projection(projectors::Profiles::new(self.vault.clone()), &ground.pools.users, &self.users);
         start.projection(projectors::Contacts::new(self.vault.clone()), &ground.pools.users, &self.users);
         start.projection(projectors::Portraits::new(self.vault.clone()), &ground.pools.auth, &self.users);
+        for ledger in [&self.messages, &self.users] {
+            start.frames(&self.frames, &ground.pools.messages, ledger);
+        }
         start.publishing([
             (&self.auth, &ground.pools.auth_ledger),
             (&self.users, &ground.pools.users_ledger),
@@ -256,14 +270,34 @@ impl Start<'_> {
             readiness: self.readiness.clone(),
             exclusive: self.kafka.is_none(),
         };
-        let source: Box<dyn EventSource> = match &self.kafka {
-            None => Box::new(LedgerSource::new(ledger.feed().clone())),
-            Some((kafka, _)) => {
-                Box::new(KafkaSource::new(kafka.clone(), P::Model::NAME, ledger.topic(), Arc::new(self.freshness.heads.clone())))
-            }
-        };
+        let source = self.source(P::Model::NAME, ledger);
         let shutdown = self.shutdown.clone();
         self.role(P::Model::NAME, async move { Runner::new(projection, config).run(source, shutdown).await });
+    }
+
+    fn frames(&self, log: &FrameLog, pool: &PgPool, ledger: &Ledger) {
+        let topic = ledger.topic();
+        let name = projectors::frames::name(topic);
+        self.readiness.require(name);
+        let config = FramesConfig {
+            log: log.clone(),
+            reached: self.freshness.reached.clone(),
+            heads: self.freshness.heads.clone(),
+            pool: pool.clone(),
+            readiness: self.readiness.clone(),
+            exclusive: self.kafka.is_none(),
+        };
+        let (source, shutdown) = (self.source(name, ledger), self.shutdown.clone());
+        self.role(name, async move { Frames::new(topic, config).run(source, shutdown).await });
+    }
+
+    fn source(&self, projection: &str, ledger: &Ledger) -> Box<dyn EventSource> {
+        match &self.kafka {
+            None => Box::new(LedgerSource::new(ledger.feed().clone())),
+            Some((kafka, _)) => {
+                Box::new(KafkaSource::new(kafka.clone(), projection, ledger.topic(), Arc::new(self.freshness.heads.clone())))
+            }
+        }
     }
 
     /// Makes and checks the topics, then copies the ledgers to them.
