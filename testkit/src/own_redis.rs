@@ -70,6 +70,19 @@ impl OwnRedis {
         ::redis::Client::open(self.url()).expect("it works").get_multiplexed_async_connection().await.expect("it works")
     }
 
+    /// One command, past everything that is tested; what it answers is left alone.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn tell(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut ask = ::redis::cmd(words.next().unwrap_or_default());
+        words.for_each(|word| {
+            ask.arg(word);
+        });
+        ask.exec_async(&mut self.directly().await).await.expect("it takes the command");
+    }
+
     /// It keeps its connections and answers nothing.
     pub fn hang(&self) {
         self.signal(Signal::STOP);
