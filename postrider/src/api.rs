@@ -25,7 +25,7 @@ pub fn described(api: Api) -> Api {
     )
 }
 
-const TAGS: [TagInfo; 8] = [
+const TAGS: [TagInfo; 9] = [
     TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
     TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
     TagInfo { name: "contacts", text: "Whom one knows, and whom one keeps away." },
@@ -33,5 +33,6 @@ const TAGS: [TagInfo; 8] = [
     TagInfo { name: "relay", text: "What waits for a person until their device has it." },
     TagInfo { name: "groups", text: "Groups." },
     TagInfo { name: "health", text: "Whether the service is well." },
+    TagInfo { name: "page", text: "A page to see it work." },
     TagInfo { name: "docs", text: "This document." },
 ];

@@ -8,6 +8,7 @@ mod events;
 mod ledger;
 mod migrate;
 mod output;
+mod page;
 mod parked;
 mod roles;
 mod servers;

@@ -12,6 +12,7 @@ mod document;
 mod fresh;
 mod idempotency;
 mod limits;
+mod page;
 mod paging;
 mod people;
 mod readme;
