@@ -198,7 +198,8 @@ export class Desk {
     try {
       const answer = await this.#ask('POST', path, { body });
       const token = this.#journeys.answered(id, `POST ${path}`, answer);
-      this.#put(to, { id, state: 'sent' });
+      // The order is that of the events, not of writing.
+      this.#put(to, { id, state: 'sent', ...(answer.body.created_at ? { at: Date.parse(answer.body.created_at) } : {}) });
       this.#showMessages();
       this.#check(id, to, token);
       return 'sent';
@@ -340,7 +341,7 @@ export class Desk {
     const { person, message } = this.#find(frame.message_id);
     this.#journeys.frame(frame.message_id, frame, before);
     if (!message) return;
-    this.#put(person.id, { id: message.id, state });
+    this.#put(person.id, { id: message.id, state, ...(state === 'sent' ? { at: Date.parse(frame.timestamp) } : {}) });
     if (frame.up_to) for (const other of person.messages.values()) if (other.mine && other.id <= message.id && !other.gone) other.state = 'read';
     if (state === 'sent') this.#check(message.id, person.id);
     this.#showMessages();

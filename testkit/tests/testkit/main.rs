@@ -1,6 +1,7 @@
 //! The whole system, through its real interface, with real servers below it.
 
 mod blocking;
+mod browser;
 mod browsers;
 mod cli;
 mod concurrency;
