@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod backup;
 mod bench;
+mod commands;
 mod events;
 mod ledger;
 mod migrate;
