@@ -9,6 +9,6 @@ mod note;
 mod talk;
 
 pub use attendance::{Attendance, Here};
-pub use commands::{Commands, Done};
+pub use commands::{Commands, SentBefore};
 pub use note::Said;
-pub use talk::{Reply, Speaker, Talk, UNDER_WAY};
+pub use talk::{Answer, Reply, Speaker, Talk, UNDER_WAY};
