@@ -34,5 +34,6 @@ const TAGS: [TagInfo; 9] = [
     TagInfo { name: "realtime", text: "What happens, as it happens." },
     TagInfo { name: "groups", text: "Groups." },
     TagInfo { name: "health", text: "Whether the service is well." },
+    TagInfo { name: "page", text: "A page to see it work." },
     TagInfo { name: "docs", text: "This document." },
 ];

@@ -29,7 +29,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::api;
+use crate::{api, page};
 
 /// How often what has lapsed is removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
@@ -68,7 +68,7 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     // Ends after the last request: whoever is still being answered needs ledgers, projections and Redis.
     let below = Shutdown::new();
     let roles = Roles::open(&ground, &below, &readiness).await?;
-    let api = api::described(roles.router().merge(http::health::router("postrider", readiness.clone())));
+    let api = api::described(roles.router().merge(page::router()).merge(http::health::router("postrider", readiness.clone())));
     let origins = ground.config.server.origins();
     let router = http::cors(http::guarded(api, roles.guard(&ground.config)), AllowedOrigins::new(origins.iter().map(String::as_str)));
     let stopped = roles.spawn(&ground, &below, &readiness);
