@@ -25,7 +25,7 @@ pub fn described(api: Api) -> Api {
     )
 }
 
-const TAGS: [TagInfo; 9] = [
+const TAGS: [TagInfo; 10] = [
     TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
     TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
     TagInfo { name: "contacts", text: "Whom one knows, and whom one keeps away." },

@@ -21,12 +21,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::attendance::Here;
+use super::facts::Facts;
 use super::held::Push;
 use super::hub::{Hub, Seat};
 use super::outbox::{End, Taken};
 use super::place::Bookmark;
-use super::render::{greeting, resumed};
-use super::talk::{Reply, Speaker, UNDER_WAY};
+use super::render::{greeting, resumed, told};
+use super::talk::{Answer, Reply, Speaker, UNDER_WAY};
 use super::upgrade::{Wire, let_go};
 use super::work::{Done, Owed, Step, TOGETHER, Work, begin, missing_before};
 
@@ -60,7 +61,7 @@ pub(super) struct Connection {
     owed: VecDeque<Owed>,
     /// Answers to what the client says: they overtake.
     answers: VecDeque<String>,
-    under_way: Option<Box<FuturesUnordered<futures::future::BoxFuture<'static, Option<String>>>>>,
+    under_way: Option<Box<FuturesUnordered<futures::future::BoxFuture<'static, Option<Answer>>>>>,
     ping: bool,
     unflushed: bool,
     gone: bool,
@@ -175,14 +176,29 @@ impl Connection {
     fn poll_under_way(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(under_way) = &mut self.under_way else { return false };
         let mut moved = false;
+        let mut answers = Vec::new();
         while let Poll::Ready(Some(answer)) = under_way.poll_next_unpin(cx) {
-            self.answers.extend(answer);
+            answers.extend(answer);
             moved = true;
         }
         if under_way.is_empty() {
             self.under_way = None;
         }
+        for answer in answers {
+            self.answer(answer);
+        }
         moved
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Frame(frame) => self.answers.push_back(frame),
+            Answer::Again(entry) => {
+                let told = entry.frames.iter().filter_map(|frame| told(self.seat.held.user, entry.at, frame, &Facts::default()));
+                let cursor = self.cursor();
+                self.answers.extend(told.map(|told| told.with_cursor(&cursor)));
+            }
+        }
     }
 
     /// Finds out what is to be told next, as long as all that was found before has been.

@@ -30,10 +30,10 @@ use platform::auth::{Revocations, Tickets, Tokens};
 use platform::http::api::Api;
 
 pub use attendance::{Attendance, Here};
-pub use commands::{Commands, Done};
+pub use commands::{Commands, SentBefore};
 pub use hub::{Below, Hub};
 pub use note::Said;
-pub use talk::{Reply, Speaker, Talk, UNDER_WAY};
+pub use talk::{Answer, Reply, Speaker, Talk, UNDER_WAY};
 
 /// What the routes of sockets need.
 #[derive(Debug, Clone, FromRef)]
