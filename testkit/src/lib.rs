@@ -4,6 +4,7 @@ pub mod kafka;
 pub mod load;
 pub mod person;
 pub mod servers;
+pub mod socket;
 pub mod system;
 mod wait;
 

@@ -1,6 +1,7 @@
 //! The whole system, through its real interface, with real servers below it.
 
 mod blocking;
+mod browser;
 mod browsers;
 mod cli;
 mod concurrency;
@@ -12,6 +13,7 @@ mod document;
 mod fresh;
 mod idempotency;
 mod limits;
+mod page;
 mod paging;
 mod people;
 mod readme;
