@@ -167,13 +167,8 @@ impl Roles {
         let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), redis.clone(), salt);
         let log = FrameLog::new(redis.clone(), Kept::default());
         let attendance = Attendance::new(presence.clone(), freshness.clone(), log.clone());
-        let of_messages = messages::Messages::new(
-            messages.clone(),
-            freshness.clone(),
-            tokens.clone(),
-            presence.clone(),
-            ground.shutdown.clone(),
-        );
+        let of_messages =
+            messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
         let commands = Arc::new(OfMessages(of_messages));
         let (hub, heard) = Hub::new(Below {
             talk: Talk::new(commands, limits.clone(), freshness.clone(), log.clone(), ground.shutdown.clone()),
