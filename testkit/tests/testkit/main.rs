@@ -23,5 +23,6 @@ mod secrets;
 mod sessions;
 mod shapes;
 mod slice;
+mod sockets;
 mod two_processes;
 mod two_processes_auth;
