@@ -1,0 +1,5 @@
+//! Many clients, whatever breaks: nothing acknowledged is lost, doubled, out of order or told to the wrong one.
+
+mod checker;
+mod dice;
+mod history;
