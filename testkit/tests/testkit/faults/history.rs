@@ -178,6 +178,19 @@ impl History {
         self.told().done
     }
 
+    /// Whether a socket that was opened with a cursor has been told what becomes of it; any other needs no answer.
+    pub fn answered(&self, socket: SocketId) -> bool {
+        let mut asked = false;
+        for (_, event) in &self.told().events {
+            match event {
+                Event::Connects { socket: this, after: Some(_), .. } if *this == socket => asked = true,
+                Event::Says(this, Frame::Resumed | Frame::Reset) if *this == socket => return true,
+                _ => {}
+            }
+        }
+        !asked
+    }
+
     pub fn events(&self) -> Vec<Event> {
         self.told().events.iter().map(|(_, event)| event.clone()).collect()
     }

@@ -6,9 +6,10 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 
-use super::history::Event;
+use super::history::{Call, Event, Outcome};
 use facts::Facts;
 
 /// What was promised.
@@ -55,14 +56,31 @@ impl fmt::Display for Violation {
 pub fn violations(events: &[Event]) -> Vec<Violation> {
     let mut found = Found::default();
     let facts = Facts::of(events);
-    for event in events {
-        if let Event::Wrong(text) = event {
-            found.add(Rule::Answers, text.clone());
-        }
-    }
+    answers(events, &facts, &mut found);
     shown::check(events, &facts, &mut found);
     sockets::check(events, &facts, &mut found);
     found.0
+}
+
+/// What clients found wrong themselves, and refusals that have no reason.
+fn answers(events: &[Event], facts: &Facts, found: &mut Found) {
+    let mut calls = HashMap::new();
+    for event in events {
+        match event {
+            Event::Wrong(text) => found.add(Rule::Answers, text.clone()),
+            Event::Calls(number, _, call) => drop(calls.insert(*number, call)),
+            Event::Returns(number, Outcome::Failed(why)) if why.starts_with("404") => {
+                let Some(Call::Acknowledge(id) | Call::Read(id) | Call::ReadUpTo { id, .. } | Call::Delete(id)) = calls.get(number) else {
+                    found.add(Rule::Answers, format!("c{number}: 404 for a person"));
+                    continue;
+                };
+                if facts.messages.get(id).is_none_or(|message| message.deleted.asked.is_none()) {
+                    found.add(Rule::Answers, format!("c{number}: 404 for {id}, which nobody deleted"));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What was found so far.
