@@ -14,11 +14,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::client::Client;
 use super::pairs::{self, Pair};
 use super::processes::cpu_seconds;
 use super::report::percentile;
 use super::target::Target;
+use crate::client::Client;
 
 /// How often memory and lag are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use hyper::Method;
 use tokio::process::{Child, Command};
 
 use super::TargetOptions;
-use super::client::Client;
 use super::processes::{Part, Usage, usage};
+use crate::client::Client;
 
 /// Limits that would be met by a few people from one address.
 const LIFTED: [&str; 14] = [

@@ -1,6 +1,7 @@
 //! The whole system, through its real interface, with real servers below it.
 
 mod blocking;
+mod browser;
 mod browsers;
 mod cli;
 mod concurrency;
@@ -13,6 +14,7 @@ mod faults;
 mod fresh;
 mod idempotency;
 mod limits;
+mod page;
 mod paging;
 mod people;
 mod readme;
