@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod bench;
 mod client;
+mod commands;
 mod events;
 mod ledger;
 mod listen;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use command_services::auth::{self, Hasher, Lifetimes, Lockout};
 use command_services::{messages, users};
-use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
+use platform::auth::{Revocations, SessionUses, SigningKeys, Tickets, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
+use platform::frames::{FrameLog, Heard, Kept};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
@@ -23,12 +24,14 @@ use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
+use query_api::socket::{self, Attendance, Below, Hub, Sockets, Talk};
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::commands::OfMessages;
 use crate::{api, page};
 
 /// How often what has lapsed is removed.
@@ -70,7 +73,8 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     let roles = Roles::open(&ground, &below, &readiness).await?;
     let api = api::described(roles.router().merge(page::router()).merge(http::health::router("postrider", readiness.clone())));
     let origins = ground.config.server.origins();
-    let router = http::cors(http::guarded(api, roles.guard(&ground.config)), AllowedOrigins::new(origins.iter().map(String::as_str)));
+    let guard = Guard { limits: roles.limits.clone(), proxies: ground.config.server.trusted_proxies.clone() };
+    let router = http::cors(http::guarded(api, guard), AllowedOrigins::new(origins.iter().map(String::as_str)));
     let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
@@ -101,6 +105,10 @@ struct Roles {
     users: Ledger,
     messages: Ledger,
     presence: Presence,
+    limits: Limits,
+    attendance: Attendance,
+    hub: Hub,
+    heard: Mutex<Option<mpsc::Receiver<Heard>>>,
     router_auth: auth::Auth,
 }
 
@@ -155,7 +163,44 @@ impl Roles {
             shutdown: ground.shutdown.clone(),
         };
         let presence = Presence::new(redis.clone());
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, users, messages, presence, router_auth })
+        let salt = vault.digest("limits.v1", "address");
+        let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), redis.clone(), salt);
+        let log = FrameLog::new(redis.clone(), Kept::default());
+        let attendance = Attendance::new(presence.clone(), freshness.clone(), log.clone());
+        let of_messages = messages::Messages::new(
+            messages.clone(),
+            freshness.clone(),
+            tokens.clone(),
+            presence.clone(),
+            ground.shutdown.clone(),
+        );
+        let commands = Arc::new(OfMessages(of_messages));
+        let (hub, heard) = Hub::new(Below {
+            talk: Talk::new(commands, limits.clone(), freshness.clone(), log.clone(), ground.shutdown.clone()),
+            log,
+            freshness: freshness.clone(),
+            redis: redis.clone(),
+            revocations: revocations.clone(),
+            attendance: attendance.clone(),
+            shutdown: ground.shutdown.clone(),
+        });
+        let heard = Mutex::new(Some(heard));
+        Ok(Self {
+            redis,
+            vault,
+            tokens,
+            revocations,
+            freshness,
+            auth,
+            users,
+            messages,
+            presence,
+            limits,
+            attendance,
+            hub,
+            heard,
+            router_auth,
+        })
     }
 
     fn router(&self) -> Api {
@@ -165,13 +210,17 @@ impl Roles {
         let messages =
             messages::Messages::new(self.messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), shutdown.clone());
         let users = users::Users::new(self.users.clone(), freshness.clone(), presence.clone(), tokens.clone(), shutdown.clone());
-        auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
-    }
-
-    fn guard(&self, config: &Config) -> Guard {
-        let salt = self.vault.digest("limits.v1", "address");
-        let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), self.redis.clone(), salt);
-        Guard { limits, proxies: config.server.trusted_proxies.clone() }
+        let sockets = Sockets {
+            tokens: tokens.clone(),
+            tickets: Tickets::new(self.redis.clone()),
+            revocations: self.revocations.clone(),
+            hub: self.hub.clone(),
+        };
+        auth::router(self.router_auth.clone())
+            .merge(users::router(users))
+            .merge(messages::router(messages))
+            .merge(query_api::router(reads))
+            .merge(socket::router(sockets))
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.
@@ -179,6 +228,11 @@ impl Roles {
         shutdown.spawn(auth::revocations_keeper(self.auth.clone(), self.revocations.clone(), shutdown.clone()));
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
         shutdown.spawn(ask_postgres(ground.pools.clone(), readiness.clone(), shutdown.clone()));
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(heard) = heard {
+            shutdown.spawn(self.hub.clone().run(heard));
+        }
+        shutdown.spawn(self.attendance.clone().run(shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
             let ledger = ledger.clone();
             shutdown.spawn(keep_house(shutdown.clone(), move || tidy(ledger.clone())));
