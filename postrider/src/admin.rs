@@ -1,6 +1,5 @@
 //! `postrider admin`: what only the person who runs it may do to accounts.
 
-use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -19,9 +18,9 @@ use platform::vault::Vault;
 use schemas::Topic;
 use schemas::auth::Role;
 
-use crate::output;
 use crate::servers::PostgresBeside;
 use crate::settings::Flags;
+use crate::{output, password};
 
 /// How long Redis may take to answer for the first time.
 const REDIS: Duration = Duration::from_secs(3);
@@ -53,7 +52,7 @@ pub async fn admin(flags: Flags, action: Action) -> Result<()> {
     let config = flags.load(Vec::new())?.config;
     telemetry::logs(&config.telemetry)?;
     let given = match &action {
-        Action::ResetPassword { stdin: true, .. } => Some(read_password()?),
+        Action::ResetPassword { stdin: true, .. } => Some(password::read("The new password")?),
         _ => None,
     };
     let beside = PostgresBeside::look(&config).await?;
@@ -72,16 +71,6 @@ pub async fn admin(flags: Flags, action: Action) -> Result<()> {
     .await;
     beside.close().await;
     done
-}
-
-fn read_password() -> Result<String> {
-    let stdin = io::stdin();
-    if stdin.is_terminal() {
-        eprintln!("The new password (it is shown while you type; pipe it in to avoid that):");
-    }
-    let mut line = String::new();
-    stdin.lock().read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 async fn act(

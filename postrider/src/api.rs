@@ -25,13 +25,15 @@ pub fn described(api: Api) -> Api {
     )
 }
 
-const TAGS: [TagInfo; 8] = [
+const TAGS: [TagInfo; 10] = [
     TagInfo { name: "auth", text: "Accounts, sessions and tokens." },
     TagInfo { name: "users", text: "People: who they are, and what they say of themselves." },
     TagInfo { name: "contacts", text: "Whom one knows, and whom one keeps away." },
     TagInfo { name: "messages", text: "Direct messages: sending, history, receipts." },
     TagInfo { name: "relay", text: "What waits for a person until their device has it." },
+    TagInfo { name: "realtime", text: "What happens, as it happens." },
     TagInfo { name: "groups", text: "Groups." },
     TagInfo { name: "health", text: "Whether the service is well." },
+    TagInfo { name: "page", text: "A page to see it work." },
     TagInfo { name: "docs", text: "This document." },
 ];

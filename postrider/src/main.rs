@@ -4,11 +4,16 @@ mod admin;
 mod api;
 mod backup;
 mod bench;
+mod client;
+mod commands;
 mod events;
 mod ledger;
+mod listen;
 mod migrate;
 mod output;
+mod page;
 mod parked;
+mod password;
 mod roles;
 mod servers;
 mod settings;
@@ -56,6 +61,11 @@ enum Command {
     /// Reads the ledger, beside a running `up` or without one; with --broker, the topic. Personal data stays sealed. Without --after, the newest are
     /// shown, the oldest of them first.
     Events(events::Options),
+    /// Show a user's frames as they come over their socket
+    ///
+    /// Acknowledges nothing: what waits goes on waiting. To others this person is online meanwhile, as with every open socket. Connects again when the
+    /// connection is lost, and goes on where it was.
+    Listen(listen::Options),
     /// Show, retry or skip what a projection could not apply
     ///
     /// An event that cannot be applied parks its partition key: the later events of that key wait behind it, everything else goes on.
@@ -99,6 +109,7 @@ fn main() -> ExitCode {
         Command::Up(options) => run(up::everything(settings, options)),
         Command::Migrate => run(migrate::migrate(settings)),
         Command::Events(options) => run(events::events(settings, options)),
+        Command::Listen(options) => run(listen::listen(options)),
         Command::Parked(action) => run(parked::parked(settings, action)),
         Command::Verify(what) => run(verify::verify(settings, what)),
         Command::Admin(action) => run(admin::admin(settings, action)),

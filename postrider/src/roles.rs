@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use command_services::auth::{self, Hasher, Lifetimes, Lockout};
 use command_services::{messages, users};
-use platform::auth::{Revocations, SessionUses, SigningKeys, Tokens};
+use platform::auth::{Revocations, SessionUses, SigningKeys, Tickets, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
-use platform::frames::FrameLog;
+use platform::frames::{FrameLog, Heard};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
@@ -25,13 +25,15 @@ use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
 use projectors::{Frames, FramesConfig};
+use query_api::socket::{self, Attendance, Below, Hub, Sockets, Talk};
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::api;
+use crate::commands::OfMessages;
+use crate::{api, page};
 
 /// How often what has lapsed is removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
@@ -70,9 +72,10 @@ pub async fn run(ground: Ground, started: impl FnOnce()) -> Result<(), StartErro
     // Ends after the last request: whoever is still being answered needs ledgers, projections and Redis.
     let below = Shutdown::new();
     let roles = Roles::open(&ground, &below, &readiness).await?;
-    let api = api::described(roles.router().merge(http::health::router("postrider", readiness.clone())));
+    let api = api::described(roles.router().merge(page::router()).merge(http::health::router("postrider", readiness.clone())));
     let origins = ground.config.server.origins();
-    let router = http::cors(http::guarded(api, roles.guard(&ground.config)), AllowedOrigins::new(origins.iter().map(String::as_str)));
+    let guard = Guard { limits: roles.limits.clone(), proxies: ground.config.server.trusted_proxies.clone() };
+    let router = http::cors(http::guarded(api, guard), AllowedOrigins::new(origins.iter().map(String::as_str)));
     let stopped = roles.spawn(&ground, &below, &readiness);
     started();
     let served = tokio::spawn(http::serve(ground.listener, router, shutdown.clone()));
@@ -103,7 +106,11 @@ struct Roles {
     users: Ledger,
     messages: Ledger,
     presence: Presence,
+    limits: Limits,
     frames: FrameLog,
+    attendance: Attendance,
+    hub: Hub,
+    heard: Mutex<Option<mpsc::Receiver<Heard>>>,
     router_auth: auth::Auth,
 }
 
@@ -158,8 +165,40 @@ impl Roles {
             shutdown: ground.shutdown.clone(),
         };
         let presence = Presence::new(redis.clone());
+        let salt = vault.digest("limits.v1", "address");
+        let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), redis.clone(), salt);
         let frames = FrameLog::new(redis.clone(), config.frames.kept());
-        Ok(Self { redis, vault, tokens, revocations, freshness, auth, users, messages, presence, frames, router_auth })
+        let attendance = Attendance::new(presence.clone(), freshness.clone(), frames.clone());
+        let of_messages =
+            messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
+        let commands = Arc::new(OfMessages(of_messages));
+        let (hub, heard) = Hub::new(Below {
+            talk: Talk::new(commands, limits.clone(), freshness.clone(), frames.clone(), ground.shutdown.clone()),
+            log: frames.clone(),
+            freshness: freshness.clone(),
+            redis: redis.clone(),
+            revocations: revocations.clone(),
+            attendance: attendance.clone(),
+            shutdown: ground.shutdown.clone(),
+        });
+        let heard = Mutex::new(Some(heard));
+        Ok(Self {
+            redis,
+            vault,
+            tokens,
+            revocations,
+            freshness,
+            auth,
+            users,
+            messages,
+            presence,
+            limits,
+            frames,
+            attendance,
+            hub,
+            heard,
+            router_auth,
+        })
     }
 
     fn router(&self) -> Api {
@@ -176,13 +215,17 @@ impl Roles {
             tokens.clone(),
             shutdown.clone(),
         );
-        auth::router(self.router_auth.clone()).merge(users::router(users)).merge(messages::router(messages)).merge(query_api::router(reads))
-    }
-
-    fn guard(&self, config: &Config) -> Guard {
-        let salt = self.vault.digest("limits.v1", "address");
-        let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), self.redis.clone(), salt);
-        Guard { limits, proxies: config.server.trusted_proxies.clone() }
+        let sockets = Sockets {
+            tokens: tokens.clone(),
+            tickets: Tickets::new(self.redis.clone()),
+            revocations: self.revocations.clone(),
+            hub: self.hub.clone(),
+        };
+        auth::router(self.router_auth.clone())
+            .merge(users::router(users))
+            .merge(messages::router(messages))
+            .merge(query_api::router(reads))
+            .merge(socket::router(sockets))
     }
 
     /// Starts what runs beside the routers. The future ends when a role has stopped that no retry can bring back.
@@ -190,6 +233,11 @@ impl Roles {
         shutdown.spawn(auth::revocations_keeper(self.auth.clone(), self.revocations.clone(), shutdown.clone()));
         shutdown.spawn(watch(self.redis.clone(), self.revocations.clone(), readiness.clone(), shutdown.clone()));
         shutdown.spawn(ask_postgres(ground.pools.clone(), readiness.clone(), shutdown.clone()));
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(heard) = heard {
+            shutdown.spawn(self.hub.clone().run(heard));
+        }
+        shutdown.spawn(self.attendance.clone().run(shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
             let ledger = ledger.clone();
             shutdown.spawn(keep_house(shutdown.clone(), move || tidy(ledger.clone())));

@@ -155,13 +155,13 @@ async fn last_of(pool: &PgPool, queue: Queue, limit: i64) -> Result<Option<Uuid>
 
 /// What is still to be read of a queue: between two places, both excluded, and at most so many.
 #[derive(Debug, Clone, Copy)]
-struct Queue {
-    recipient: UserId,
+pub(crate) struct Queue {
+    pub(crate) recipient: UserId,
     /// What has expired by then does not wait. Only that: times of events are another clock's.
-    now: OffsetDateTime,
-    after: Key,
-    until: Key,
-    left: i64,
+    pub(crate) now: OffsetDateTime,
+    pub(crate) after: Key,
+    pub(crate) until: Key,
+    pub(crate) left: i64,
 }
 
 async fn page(pool: PgPool, mut queue: Queue) -> Result<Page<Queue>, Problem> {
@@ -199,7 +199,7 @@ async fn end(pool: &PgPool, recipient: UserId) -> Result<Key, Problem> {
 /// A message that waits.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RelayMessage")]
-struct RelayMessage<'a> {
+pub(crate) struct RelayMessage<'a> {
     /// The message.
     id: MessageId,
     /// Who wrote it.
@@ -230,12 +230,13 @@ struct RelayMessage<'a> {
     delivery_attempts: u32,
 }
 
+/// A message that waits, as it stands in `relay.relay_pending`.
 #[derive(Debug)]
-struct Row {
+pub(crate) struct Row {
     message_id: Uuid,
-    recorded_at: OffsetDateTime,
-    position: i64,
-    sender_id: Uuid,
+    pub(crate) recorded_at: OffsetDateTime,
+    pub(crate) position: i64,
+    pub(crate) sender_id: Uuid,
     recipient_id: Uuid,
     encrypted_content: String,
     encrypted_session_key: String,
@@ -244,11 +245,12 @@ struct Row {
     kdf_algorithm: String,
     signatures: Option<Json<Box<RawValue>>>,
     /// Of this row and those before it in the page.
-    bytes: i64,
+    pub(crate) bytes: i64,
 }
 
 impl Row {
-    fn shown(&self) -> RelayMessage<'_> {
+    /// As the contract's relay message.
+    pub(crate) fn shown(&self) -> RelayMessage<'_> {
         RelayMessage {
             id: MessageId(self.message_id),
             sender_id: UserId(self.sender_id),
@@ -267,7 +269,8 @@ impl Row {
     }
 }
 
-async fn rows(db: &mut PgConnection, queue: Queue, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+/// Rows of a queue in their order, up to a page's worth of bytes.
+pub(crate) async fn rows(db: &mut PgConnection, queue: Queue, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"SELECT message_id AS "message_id!", recorded_at AS "recorded_at!", position AS "position!", sender_id AS "sender_id!",

@@ -65,6 +65,12 @@ pub fn conversation_id(a: UserId, b: UserId) -> ConversationId {
     ConversationId(derived(&format!("conversation:{low}:{high}")))
 }
 
+/// The message that a client has given a name which is no UUID. Names may come again: only together with what was sent (its `digest`) do they stand for one message.
+#[must_use]
+pub fn message_id_of_client(sender: UserId, digest: &str, name: &str) -> MessageId {
+    MessageId(derived(&format!("message:{sender}:{digest}:{name}")))
+}
+
 /// The receipt of a kind (`delivered`, `read`) that a user can give for a message: there is one at most.
 #[must_use]
 pub fn receipt_id(message: MessageId, user: UserId, kind: &str) -> ReceiptId {

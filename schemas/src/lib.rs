@@ -26,8 +26,8 @@ pub use catalogue::{EventType, event_types, schema_id};
 pub use envelope::{CLOUD_EVENTS_TYPE_PREFIX, Metadata, Recorded};
 pub use event::{DecodeError, Event, Payload};
 pub use ids::{
-    BlockId, ContactRowId, ConversationId, MessageId, NAMESPACE, ReceiptId, SessionId, UserId, block_id, conversation_id, reaction_id,
-    receipt_id,
+    BlockId, ContactRowId, ConversationId, MessageId, NAMESPACE, ReceiptId, SessionId, UserId, block_id, conversation_id,
+    message_id_of_client, reaction_id, receipt_id,
 };
 pub use message_object::MessageObject;
 pub use murmur2::{key_hash, partition};

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
-/// The form in which two texts are the same: without case, without the space around them.
+use unicode_normalization::UnicodeNormalization;
+
+/// The form in which two texts are the same: without case, without the space around them, and however their characters were composed (NFC; RFC 6530 §10.1 asks for it of addresses).
+///
+/// Reserved addresses are digests of it, so it can never change.
 #[must_use]
 pub fn folded(text: &str) -> String {
-    text.trim().to_lowercase()
+    // Composed again: a small letter may compose otherwise than the capital did.
+    text.trim().nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
 /// Everything that a folded text can be found by: its pieces of one, two and three characters, hashed. Sorted, each once.

@@ -5,6 +5,7 @@ pub mod load;
 pub mod own_redis;
 pub mod person;
 pub mod servers;
+pub mod socket;
 pub mod system;
 mod wait;
 

@@ -114,6 +114,12 @@ impl Person {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
     }
 
+    /// Where this person's sockets are opened, without a token.
+    #[must_use]
+    pub fn socket_url(&self) -> String {
+        format!("{}/ws/{}", self.base.replacen("http", "ws", 1), self.id)
+    }
+
     /// The same person, at another process.
     #[must_use]
     pub fn at(&self, system: &System) -> Self {

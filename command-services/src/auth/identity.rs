@@ -2,6 +2,7 @@
 
 use platform::http::Violations;
 use platform::vault::Vault;
+use schemas::search::folded;
 use unicode_normalization::UnicodeNormalization;
 
 /// Reservation of an address. Its normalisation can never change.
@@ -17,12 +18,6 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
-/// Addresses compare without case, without the space around them, and however their characters were composed (NFC, RFC 6530 §10.1).
-fn normalised_email(text: &str) -> String {
-    // Composed again: a small letter may compose otherwise than the capital did.
-    text.trim().nfc().collect::<String>().to_lowercase().nfc().collect()
-}
-
 /// Names compare as people read them: besides, forms of one character are one (NFKC), and what cannot be seen is not there.
 fn normalised_username(text: &str) -> String {
     let text: String = text.trim().nfkc().filter(|c| !is_invisible(*c)).collect();
@@ -31,7 +26,7 @@ fn normalised_username(text: &str) -> String {
 
 /// Under which key an address is reserved.
 pub(super) fn email_digest(vault: &Vault, email: &str) -> String {
-    vault.digest(EMAIL, &normalised_email(email))
+    vault.digest(EMAIL, &folded(email))
 }
 
 /// Under which key a user name is reserved.
@@ -42,7 +37,7 @@ pub(super) fn username_digest(vault: &Vault, username: &str) -> String {
 /// For whom wrong passwords are counted: an address, and the hash that it is signed in with by now.
 pub(super) fn lockout_subject(vault: &Vault, email: &str, stored_hash: Option<&str>) -> String {
     // A hash holds no line break, so no two pairs are written alike.
-    vault.digest("lockout.v1", &format!("{}\n{}", stored_hash.unwrap_or_default(), normalised_email(email)))
+    vault.digest("lockout.v1", &format!("{}\n{}", stored_hash.unwrap_or_default(), folded(email)))
 }
 
 /// Whether it could be an address: what a server would say about it is only known by writing to it.
@@ -72,7 +67,7 @@ pub(super) fn check_username(violations: &mut Violations, username: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_email, normalised_email, normalised_username};
+    use super::{folded, is_email, normalised_username};
 
     #[test]
     fn what_is_no_address_is_told_from_what_could_be_one() {
@@ -102,20 +97,20 @@ mod tests {
     #[test]
     fn letter_case_composition_and_space_around_make_no_difference() {
         for same in [" Jörg@EXAMPLE.org\n", "JÖRG@example.ORG", "Jo\u{308}rg@example.org", "JO\u{308}RG@example.org"] {
-            assert_eq!(normalised_email(same), "jörg@example.org", "{same:?}");
+            assert_eq!(folded(same), "jörg@example.org", "{same:?}");
         }
         for same in ["Jörg", " JO\u{308}RG ", "Ｊörg", "jö\u{200b}rg", "\u{feff}jörg\u{2060}"] {
             assert_eq!(normalised_username(same), "jörg", "{same:?}");
         }
-        assert_ne!(normalised_email("ａnn@example.org"), normalised_email("ann@example.org"), "to a mail server these are two people");
+        assert_ne!(folded("ａnn@example.org"), folded("ann@example.org"), "to a mail server these are two people");
         assert_eq!(normalised_username("ﬁ \u{130}"), normalised_username("FI i\u{307}"));
     }
 
     #[test]
     fn what_is_normal_stays_as_it_is() {
         for text in ["jörg", "\u{1e9e}x", "Å\u{3a9}", "\u{130}i\u{307}", "ǅ", "\u{fb03}", "한국", "\u{345}Α"] {
-            let (name, email) = (normalised_username(text), normalised_email(text));
-            assert_eq!((normalised_username(&name), normalised_email(&email)), (name, email), "{text:?}");
+            let (name, email) = (normalised_username(text), folded(text));
+            assert_eq!((normalised_username(&name), folded(&email)), (name, email), "{text:?}");
         }
     }
 }

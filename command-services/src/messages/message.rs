@@ -42,6 +42,8 @@ pub struct Draft {
     pub recipient_id: UserId,
     pub content: Ciphertext,
     pub reply_to: Option<MessageId>,
+    /// What its client calls it, when that is no UUID.
+    pub client_id: Option<String>,
     pub via: Via,
     /// Until when it waits for its recipient.
     pub expires_at: Timestamp,
@@ -112,7 +114,7 @@ impl Aggregate for Message {
 }
 
 fn sent(draft: Draft) -> MessageSent {
-    let Draft { message_id, sender_id, recipient_id, content, reply_to, via, expires_at } = draft;
+    let Draft { message_id, sender_id, recipient_id, content, reply_to, client_id, via, expires_at } = draft;
     MessageSent {
         message_id,
         conversation_id: conversation_id(sender_id, recipient_id),
@@ -128,7 +130,7 @@ fn sent(draft: Draft) -> MessageSent {
         // No upload is known to the server yet, and what it does not know is dropped.
         media_ids: Vec::new(),
         reply_to,
-        client_id: None,
+        client_id,
         via,
         expires_at: Some(expires_at),
     }
@@ -157,6 +159,7 @@ pub(super) mod tests {
                 signatures: None,
             },
             reply_to: None,
+            client_id: None,
             via: Via::Send,
             expires_at: "2026-01-31T10:30:00Z".parse().expect("a time"),
         }

@@ -14,10 +14,11 @@ use axum::extract::FromRef;
 use platform::auth::{Caller, Tokens};
 use platform::fresh::Freshness;
 use platform::http::api::Api;
-use platform::http::{IdempotencyKey, RequestContext};
+use platform::http::{IdempotencyKey, Problem, RequestContext};
 use platform::ledger::{Actor, CommandRecord, Context, Ledger};
 use platform::presence::Presence;
 use platform::shutdown::Shutdown;
+use schemas::UserId;
 
 use people::People;
 
@@ -48,6 +49,14 @@ impl FromRef<Messages> for Tokens {
     fn from_ref(messages: &Messages) -> Self {
         messages.tokens.clone()
     }
+}
+
+/// Whether somebody may show somebody else what is no message (that they are typing): they exist, and neither has blocked the other.
+///
+/// # Errors
+/// 503 when it cannot be told.
+pub async fn may_reach(messages: &Messages, from: UserId, to: UserId) -> Result<bool, Problem> {
+    Ok(messages.people.between(from, to).await? == people::Between::Open)
 }
 
 /// Every command of this service, below `/api/v1`.

@@ -62,20 +62,20 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let tokens = Tokens::from_ref(state);
-        let claims = verified(parts, &tokens, async |token| tokens.verify(token).await).await?;
+        let claims = verified(parts, &tokens, bearer(parts), async |token| tokens.verify(token).await).await?;
         Self::arrives(&tokens, &claims, parts).await
     }
 }
 
-/// The claims of the request's token. Whoever sends bad ones, or none, has that counted as what is public; when too many came from an address, only tokens that
+/// The claims of a request's token. Whoever sends bad ones, or none, has that counted as what is public; when too many came from an address, only tokens that
 /// this process has verified before are heard from there.
-async fn verified(
+pub(super) async fn verified(
     parts: &Parts,
     tokens: &Tokens,
+    token: Option<&str>,
     verify: impl AsyncFnOnce(&str) -> Result<Arc<Claims>, Refused>,
 ) -> Result<Arc<Claims>, Problem> {
     let counted = parts.extensions.get::<Counted>();
-    let token = bearer(parts);
     if let Some(Err(refused)) = counted.map(Counted::of_stranger)
         && !token.is_some_and(|token| tokens.know(token))
     {
@@ -103,7 +103,7 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let tokens = Tokens::from_ref(state);
-        let claims = verified(parts, &tokens, async |token| tokens.verify_ignoring_revocation(token).await).await?;
+        let claims = verified(parts, &tokens, bearer(parts), async |token| tokens.verify_ignoring_revocation(token).await).await?;
         Ok(Self(Caller::arrives(&tokens, &claims, parts).await?))
     }
 }

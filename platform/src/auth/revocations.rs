@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::{SessionId, Timestamp};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::revoked_set::RevokedSet;
@@ -84,6 +84,11 @@ impl Revocations {
     #[must_use]
     pub fn standing(&self, session: SessionId) -> Standing {
         self.inner.set.standing(session)
+    }
+    /// Changes whenever this process learns of a session that has ended: for those who hold something open for sessions.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.set.news()
     }
     /// Announces a revocation, after its event is durable. Known here at once, whatever Redis says. Idempotent.
     ///

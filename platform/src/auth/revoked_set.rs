@@ -5,6 +5,7 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use schemas::SessionId;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::revocations::Standing;
@@ -18,6 +19,8 @@ const SWEEP: usize = 1_024;
 pub(super) struct RevokedSet {
     grace: Duration,
     state: RwLock<State>,
+    /// How many were ever added.
+    added: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +34,7 @@ struct State {
 
 impl RevokedSet {
     pub(super) fn new(grace: Duration) -> Self {
-        Self { grace, state: RwLock::default() }
+        Self { grace, state: RwLock::default(), added: watch::Sender::new(0) }
     }
 
     pub(super) fn standing(&self, session: SessionId) -> Standing {
@@ -55,12 +58,21 @@ impl RevokedSet {
             return;
         }
         let mut state = self.state.write().expect("no panic holds this lock");
+        let is_news = !state.sessions.contains_key(&session);
         let known = state.sessions.entry(session).or_insert(end);
         *known = end.max(*known);
         if state.sessions.len() > state.swept_at_len + SWEEP {
             state.sessions.retain(|_, end| *end >= now);
             state.swept_at_len = state.sessions.len();
         }
+        drop(state);
+        if is_news {
+            self.added.send_modify(|added| *added += 1);
+        }
+    }
+
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.added.subscribe()
     }
 
     /// It held, at that moment, everything that Redis knew.

@@ -91,14 +91,24 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Send> FromRequest<S> for V
         if declared == Declared::Nothing && !bytes.is_empty() {
             return Err(unsupported());
         }
-        let body: T = json::read(&bytes).map_err(|violation| Problem::invalid(vec![violation]))?;
+        Self::read(&bytes, caller.as_ref())
+    }
+}
+
+impl<T: DeserializeOwned + Validate> Valid<T> {
+    /// Reads what has arrived by whatever way, with every check that a request's body goes through once it is there.
+    ///
+    /// # Errors
+    /// 422, and 403 for somebody else's id
+    pub fn read(bytes: &[u8], caller: Option<&Caller>) -> Result<Self, Problem> {
+        let body: T = json::read(bytes).map_err(|violation| Problem::invalid(vec![violation]))?;
         if let Some(caller) = caller {
             for claimed in body.must_be_caller() {
                 caller.must_be(claimed)?;
             }
         }
         body.validate().map_err(|Violations(errors)| Problem::invalid(errors))?;
-        Ok(Self { body, sha256: Sha256::digest(&bytes).into() })
+        Ok(Self { body, sha256: Sha256::digest(bytes).into() })
     }
 }
 

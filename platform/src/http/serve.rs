@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
 use http_body::Body as _;
@@ -86,7 +86,8 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
         let (draining, opaque) = (draining.clone(), opaque.clone());
         async move {
             let mut response: Response = answer.await?;
-            if !is_json(&response) {
+            // What follows an upgrade is no HTTP.
+            if !is_json(&response) || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 opaque.store(true, Ordering::Release);
             }
             if draining.is_draining() {

@@ -11,13 +11,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::client::Client;
 use super::fill;
 use super::pairs;
 use super::processes::cpu_seconds;
 use super::read_back;
 use super::report::percentile;
 use super::target::Target;
+use crate::client::Client;
 use crate::settings::Flags;
 
 /// What is read, and how often for each whole conversation.

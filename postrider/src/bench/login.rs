@@ -13,12 +13,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::client::Client;
 use super::pairs;
 use super::processes::{Part, cpu_seconds, usage};
 use super::report::percentile;
 use super::send::{self, Sent};
 use super::target::Target;
+use crate::client::Client;
 
 /// Hashes made here before and after, to compare a login with.
 const HASHES: u32 = 16;

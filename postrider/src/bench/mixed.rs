@@ -14,11 +14,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::client::Client;
 use super::pairs::{self, Pair};
 use super::processes::cpu_seconds;
 use super::report::percentile;
 use super::target::Target;
+use crate::client::Client;
 
 /// How often memory and lag are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,8 +54,8 @@ enum Act {
     Login,
 }
 
-/// Out of a thousand; mixed evenly by stepping through them with a stride that has no divisor in common with it.
-const SHARES: [(Act, u64); 8] = [
+/// Out of a thousand.
+const SHARES: [(Act, i64); 8] = [
     (Act::Send, 300),
     (Act::Acknowledge, 250),
     (Act::Conversation, 200),
@@ -65,20 +65,24 @@ const SHARES: [(Act, u64); 8] = [
     (Act::Me, 40),
     (Act::Login, 10),
 ];
-const STRIDE: u64 = 617;
+
+/// A thousand acts in the order in which they come, each kind spread over all of it as evenly as the others allow: whoever is most behind their share is next (the
+/// smooth weighted round-robin of nginx).
+fn a_thousand() -> Vec<Act> {
+    let mut credits = SHARES.map(|_| 0_i64);
+    let mut acts = Vec::with_capacity(1_000);
+    for _ in 0..1_000 {
+        for (credit, (_, share)) in credits.iter_mut().zip(SHARES) {
+            *credit += share;
+        }
+        let next = (0..SHARES.len()).max_by_key(|kind| credits[*kind]).unwrap_or_default();
+        credits[next] -= 1_000;
+        acts.push(SHARES[next].0);
+    }
+    acts
+}
 
 impl Act {
-    fn of(n: u64) -> Self {
-        let mut place = n * STRIDE % 1_000;
-        for (act, share) in SHARES {
-            if place < share {
-                return act;
-            }
-            place -= share;
-        }
-        Self::Me
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Send => "POST /messages/send",
@@ -172,9 +176,10 @@ async fn measure(options: &Options, target: &Target) -> Result<Figures> {
     let (before, begin) = (target.usage(), Instant::now());
     let end = begin + Duration::from_secs(options.seconds);
     let (due, rate) = (Arc::new(AtomicU64::new(0)), options.rate);
+    let acts: Arc<[Act]> = a_thousand().into();
     let actors = people.into_iter().zip(0..).map(|(pair, n)| {
-        let (due, run, url) = (due.clone(), run.clone(), target.url.clone());
-        tokio::spawn(async move { live(pair, n, &url, &run, begin, end, rate, &due).await })
+        let (due, acts, run, url) = (due.clone(), acts.clone(), run.clone(), target.url.clone());
+        tokio::spawn(async move { live(pair, n, &url, &run, &acts, begin, end, rate, &due).await })
     });
     let actors: Vec<_> = actors.collect();
     let (mut lag, mut settled, mut last): (f64, Option<f64>, f64) = (0.0, None, 0.0);
@@ -221,7 +226,17 @@ async fn measure(options: &Options, target: &Target) -> Result<Figures> {
 
 /// One pair's share of the day: whoever is free takes what is due next.
 #[expect(clippy::too_many_arguments, reason = "what a day is made of")]
-async fn live(mut pair: Pair, n: u32, url: &str, run: &str, begin: Instant, end: Instant, rate: f64, due: &AtomicU64) -> Done {
+async fn live(
+    mut pair: Pair,
+    n: u32,
+    url: &str,
+    run: &str,
+    acts: &[Act],
+    begin: Instant,
+    end: Instant,
+    rate: f64,
+    due: &AtomicU64,
+) -> Done {
     let mut done = Done::default();
     // Sent, and not yet acknowledged or read.
     let (mut waiting, mut unread): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
@@ -233,7 +248,7 @@ async fn live(mut pair: Pair, n: u32, url: &str, run: &str, begin: Instant, end:
             return done;
         }
         tokio::time::sleep_until(asked.into()).await;
-        let mut act = Act::of(number);
+        let mut act = acts[usize::try_from(number).unwrap_or_default() % acts.len()];
         // Nothing to acknowledge or to read: a message first.
         if act == Act::Acknowledge && waiting.is_empty() || act == Act::Read && unread.is_empty() {
             act = Act::Send;
@@ -287,14 +302,27 @@ async fn live(mut pair: Pair, n: u32, url: &str, run: &str, begin: Instant, end:
 
 #[cfg(test)]
 mod tests {
-    use super::{Act, SHARES};
+    use super::{Act, SHARES, a_thousand};
     use std::collections::BTreeMap;
 
     #[test]
     fn a_thousand_requests_hold_exactly_the_stated_shares() {
-        let mut counted = BTreeMap::<Act, u64>::new();
-        (5_000..6_000).for_each(|n| *counted.entry(Act::of(n)).or_default() += 1);
+        let mut counted = BTreeMap::<Act, i64>::new();
+        a_thousand().into_iter().for_each(|act| *counted.entry(act).or_default() += 1);
         assert_eq!(counted, BTreeMap::from(SHARES));
-        assert_eq!(SHARES.iter().map(|(_, share)| share).sum::<u64>(), 1_000);
+        assert_eq!(SHARES.iter().map(|(_, share)| share).sum::<i64>(), 1_000);
+    }
+
+    #[test]
+    fn nothing_that_people_do_comes_in_bursts() {
+        let acts = a_thousand();
+        for (kind, share) in SHARES {
+            let places: Vec<usize> = (0..2_000).filter(|n| acts[n % 1_000] == kind).collect();
+            let even = 1_000 / usize::try_from(share).unwrap();
+            for two in places.windows(2) {
+                let apart = two[1] - two[0];
+                assert!(apart + 2 + even / 3 >= even && apart <= even + 1 + even / 3, "{kind:?}: {apart} apart, {even} would be even");
+            }
+        }
     }
 }

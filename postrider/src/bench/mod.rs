@@ -2,7 +2,6 @@
 //!
 //! Every run starts a system of its own in a temporary directory (unless `--url` names a running one), checks what it counts, and prints a table or `--json`.
 
-mod client;
 mod compare;
 mod fill;
 mod history;
@@ -13,6 +12,7 @@ mod processes;
 mod read_back;
 mod report;
 mod send;
+mod sockets;
 mod target;
 mod verify;
 
@@ -35,6 +35,9 @@ pub enum Bench {
     Mixed(mixed::Options),
     /// A large ledger: many messages, written as fast as the ledger takes them.
     Fill(fill::Options),
+    /// Sockets: what they cost, and how soon they are told.
+    #[command(subcommand)]
+    Sockets(sockets::Sockets),
     /// Two builds in alternation, and the ratios between them.
     Compare(compare::Options),
 }
@@ -77,6 +80,7 @@ pub async fn run(bench: Bench, flags: Flags) -> Result<()> {
         Bench::History(options) => history::run(options, flags).await,
         Bench::Mixed(options) => mixed::run(options).await,
         Bench::Send(options) => send::run(options).await,
+        Bench::Sockets(what) => sockets::run(what, flags).await,
         Bench::Compare(options) => compare::run(&options).await,
     }
 }

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::client::Client;
+use crate::client::Client;
 
 /// Of everybody that a bench registers.
 pub const PASSWORD: &str = "a bench password";

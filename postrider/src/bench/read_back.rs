@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::client::Client;
+use crate::client::Client;
 
 /// The largest page that the API gives.
 const PAGE: usize = 1_000;

@@ -44,8 +44,10 @@ pub struct Options {
 pub struct Sent {
     /// Messages with a 2xx.
     pub acknowledged: Vec<Uuid>,
-    /// Of these.
+    /// Of these: how long their answers took ...
     pub latencies_us: Vec<u32>,
+    /// ... and from when that counts.
+    pub asked: Vec<Instant>,
     /// Everything else.
     pub errors: u64,
     /// What the first of them said.
@@ -169,6 +171,7 @@ pub async fn send_until(pair: &mut Pair, begin: Instant, end: Instant, rate: Opt
             Ok((200, _)) => {
                 sent.latencies_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
                 sent.acknowledged.push(id);
+                sent.asked.push(asked);
             }
             other => {
                 sent.errors += 1;

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::client::Client;
+use crate::client::Client;
 
 #[derive(Deserialize)]
 struct Row {

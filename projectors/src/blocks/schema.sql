@@ -4,3 +4,6 @@ CREATE TABLE blocks (
   blocked uuid NOT NULL,
   CONSTRAINT blocks_once PRIMARY KEY (blocker, blocked)
 );
+
+-- Who is kept away, too, asks by whom.
+CREATE INDEX blocks_of_blocked ON blocks (blocked, blocker);

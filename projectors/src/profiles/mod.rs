@@ -86,7 +86,7 @@ impl Projection for Profiles {
     type Model = read_models::Profiles;
     type Folded = Fold;
 
-    const BUILD: i32 = 1;
+    const BUILD: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {

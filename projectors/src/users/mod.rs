@@ -75,7 +75,7 @@ impl Projection for Users {
     type Model = read_models::Users;
     type Folded = Fold;
 
-    const BUILD: i32 = 3;
+    const BUILD: i32 = 4;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {

@@ -2,25 +2,47 @@
 
 use async_trait::async_trait;
 use platform::auth::Caller;
-use platform::http::Problem;
-use schemas::{MessageId, UserId};
+use platform::http::{Problem, RequestContext};
+use schemas::{MessageId, Timestamp, UserId};
 use serde_json::value::RawValue;
 
-/// A command was carried out; nothing more is said of it. What follows reaches the client as frames.
-pub type Done = Result<(), Problem>;
+/// A message that had been stored before: who sends it again does not know that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentBefore {
+    /// The message.
+    pub id: MessageId,
+    /// To whom.
+    pub recipient: UserId,
+    /// What the client called it, when that was no UUID.
+    pub client_id: Option<String>,
+    /// When it was sent.
+    pub at: Timestamp,
+}
 
-/// Commands of a socket's user. Each is authorised and validated as over HTTP, runs to its end once it has begun (whatever becomes of the socket), and is durable when it answers.
+/// Commands of a socket's user. Each is authorised and validated as over HTTP, and durable when it answers. [`super::Talk`] sees to it that one that has begun comes to its end.
 #[async_trait]
 pub trait Commands: Send + Sync + std::fmt::Debug + 'static {
-    /// `message`: as `POST /messages/send`. The payload is the body that the route takes; a `message_id` that is no UUID is kept as `client_id`. Also 422 for a body that the route would refuse.
-    async fn message(&self, caller: &Caller, payload: &RawValue) -> Done;
+    /// `message`: as `POST /messages/send`. The payload is the body that the route takes; a `message_id` that is no UUID is kept as `client_id`. `None`: it is stored from now on.
+    ///
+    /// # Errors
+    /// Those of the route.
+    async fn message(&self, caller: &Caller, request: RequestContext, payload: &RawValue) -> Result<Option<SentBefore>, Problem>;
 
-    /// `read`, `read_confirmation`: as `PUT /messages/{id}/read`. Repeats and unknown ids are no errors here.
-    async fn read(&self, caller: &Caller, message: MessageId) -> Done;
+    /// `read`, `read_confirmation`: as `PUT /messages/{id}/read`. Whether there is such a message: that there is none is no error here, and no repeat is one.
+    ///
+    /// # Errors
+    /// Those of the route.
+    async fn read(&self, caller: &Caller, request: RequestContext, message: MessageId) -> Result<bool, Problem>;
 
-    /// `delivery_confirmation`, `ack`: as `POST /relay/acknowledge`. Repeats and unknown ids are no errors here.
-    async fn delivered(&self, caller: &Caller, message: MessageId) -> Done;
+    /// `delivery_confirmation`, `ack`: as `POST /relay/acknowledge`. Whether the caller has such a message: that there is none is no error here, and no repeat is one.
+    ///
+    /// # Errors
+    /// Those of the route.
+    async fn delivered(&self, caller: &Caller, request: RequestContext, message: MessageId) -> Result<bool, Problem>;
 
     /// Whether the caller may show `to` that they are typing: they exist, and neither has blocked the other.
+    ///
+    /// # Errors
+    /// 503 when it cannot be told.
     async fn may_reach(&self, caller: &Caller, to: UserId) -> Result<bool, Problem>;
 }

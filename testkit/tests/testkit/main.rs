@@ -1,6 +1,7 @@
 //! The whole system, through its real interface, with real servers below it.
 
 mod blocking;
+mod browser;
 mod browsers;
 mod cli;
 mod concurrency;
@@ -9,9 +10,11 @@ mod correlation;
 mod crash;
 mod dependencies;
 mod document;
+mod faults;
 mod fresh;
 mod idempotency;
 mod limits;
+mod page;
 mod paging;
 mod people;
 mod readme;
@@ -21,5 +24,6 @@ mod secrets;
 mod sessions;
 mod shapes;
 mod slice;
+mod sockets;
 mod two_processes;
 mod two_processes_auth;

@@ -2,8 +2,10 @@
 
 mod body;
 mod digest;
+mod socket;
 
 pub(crate) use body::when_it_is_one;
+pub use socket::by_socket;
 
 use axum::Json;
 use axum::extract::State;
@@ -168,6 +170,7 @@ impl SendMessage {
             recipient_id,
             content,
             reply_to,
+            client_id: None,
             via,
             expires_at: (OffsetDateTime::from(clock::now()) + Duration::days(days)).into(),
         };
@@ -230,7 +233,10 @@ async fn carry_out((State(messages), caller, params, request, key): Asked, asked
 }
 
 /// The event as it was stored, whether just now or long ago: what an answer is rendered from, so that a repeat gets the same one.
-fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> {
+///
+/// # Errors
+/// 500 when it cannot be read.
+pub fn first_of(committed: &Committed) -> Result<(&Recorded, MessageSent), Problem> {
     let event = committed.events.first().ok_or_else(Problem::internal)?;
     match MessageEvent::decode(event) {
         Ok(MessageEvent::Sent(sent)) => Ok((event, sent)),

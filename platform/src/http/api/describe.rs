@@ -102,6 +102,12 @@ impl Takes for crate::auth::cookie::CallerOrCookie {
     }
 }
 
+impl Takes for crate::auth::Opener {
+    fn describe(operation: &mut Operation) {
+        Caller::describe(operation);
+    }
+}
+
 impl<T: JsonSchema + Validate> Takes for Valid<T> {
     fn describe(operation: &mut Operation) {
         operation.takes_body::<T>();

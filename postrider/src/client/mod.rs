@@ -1,4 +1,6 @@
-//! A client that costs little, so that the machine's time goes to what is measured: one HTTP/1.1 connection, one request at a time.
+//! A client that costs little, so that the machine's time goes to what is measured: one HTTP/1.1 connection, one request at a time. And one of the socket.
+
+pub mod socket;
 
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use self::socket::Address;
 
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +42,12 @@ impl Client {
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(format!("Bearer {token}"));
         self
+    }
+
+    /// Where this person's sockets are opened.
+    pub fn socket(&self, user: Uuid) -> Result<Address> {
+        let authorization = self.token.clone().context("nobody is signed in")?;
+        Ok(Address { authority: self.authority.clone(), user, authorization })
     }
 
     /// Sends a request and reads the whole answer.

@@ -1,0 +1,247 @@
+//! What frames are rendered from, looked up for many of them at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::frames::FrameLog;
+use platform::fresh::{Freshness, Wanted};
+use platform::http::Problem;
+use platform::marks::Known;
+use quick_cache::sync::Cache;
+use schemas::frames::{Body, Frame};
+use schemas::read_models::{Conversations, Profiles, ReadModel, Users};
+use schemas::{MessageId, Topic, UserId};
+use sqlx::types::Json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Attendance;
+use crate::database::ask;
+
+/// How many people's wish to show what they have read is remembered.
+const REMEMBERED: usize = 65_536;
+/// How long it holds: whoever changes it leaves a mark that is kept for half as long again.
+const HOLDS: Duration = Duration::from_secs(20);
+
+/// Looks things up. Clones share what is remembered.
+#[derive(Debug, Clone)]
+pub(super) struct Sources {
+    pub(super) log: FrameLog,
+    pub(super) freshness: Freshness,
+    pub(super) attendance: Attendance,
+    readers: Arc<Cache<UserId, (bool, Instant)>>,
+}
+
+/// Somebody, as a new contact is shown them.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) username: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) full_name: Option<String>,
+    pub(super) public_key: Option<String>,
+    pub(super) is_online: bool,
+}
+
+/// What frames need beside what the log says of them.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    bodies: Vec<Uuid>,
+    readers: Vec<UserId>,
+    people: Vec<UserId>,
+}
+
+impl Wants {
+    /// With what this frame needs; `has_body`: a message's came with it.
+    pub(super) fn add(&mut self, frame: &Frame, has_body: bool) {
+        match frame {
+            Frame::Message { id, .. } if !has_body => self.bodies.push(id.0),
+            Frame::Read { by, .. } if !self.readers.contains(by) => self.readers.push(*by),
+            Frame::Contact { about } if !self.people.contains(about) => self.people.push(*about),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bodies.is_empty() && self.readers.is_empty() && self.people.is_empty()
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    bodies: HashMap<Uuid, Arc<str>>,
+    readers: HashMap<UserId, bool>,
+    people: HashMap<UserId, Person>,
+}
+
+impl Facts {
+    /// Of a message whose body came with it.
+    pub(super) fn put_body(&mut self, id: MessageId, body: Arc<str>) {
+        self.bodies.insert(id.0, body);
+    }
+
+    /// `None`: the message is gone.
+    pub(super) fn body(&self, id: MessageId) -> Option<&str> {
+        self.bodies.get(&id.0).map(|body| &**body)
+    }
+
+    pub(super) fn shows_reading(&self, reader: UserId) -> bool {
+        self.readers.get(&reader).copied().unwrap_or(false)
+    }
+
+    pub(super) fn person(&self, id: UserId) -> Option<&Person> {
+        self.people.get(&id)
+    }
+}
+
+fn behind() -> Problem {
+    Problem::unavailable("projection_behind", "This is not up to date yet; please try again in a moment")
+}
+
+impl Sources {
+    pub(super) fn new(log: FrameLog, freshness: Freshness, attendance: Attendance) -> Self {
+        Self { log, freshness, attendance, readers: Arc::new(Cache::new(REMEMBERED)) }
+    }
+
+    /// Everything that is wanted, as this receiver may see it.
+    ///
+    /// # Errors
+    /// 503, when some of it cannot be learned now.
+    pub(super) async fn of(&self, receiver: UserId, wants: &Wants) -> Result<Facts, Problem> {
+        let (bodies, readers, people) =
+            tokio::try_join!(self.bodies(&wants.bodies), self.readers(&wants.readers), self.people(receiver, &wants.people))?;
+        Ok(Facts { bodies, readers, people })
+    }
+
+    /// From Redis, where they are kept for this; what is not there is looked up where they are for good. What is in neither was deleted.
+    async fn bodies(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<str>>, Problem> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let kept = self.log.bodies(ids).await.unwrap_or_else(|_| vec![None; ids.len()]);
+        let mut found = HashMap::with_capacity(ids.len());
+        let mut missing = Vec::new();
+        for (id, body) in ids.iter().zip(kept) {
+            match body {
+                Some(body) => drop(found.insert(*id, body)),
+                None => missing.push(*id),
+            }
+        }
+        if !missing.is_empty() {
+            for body in self.history(missing).await? {
+                let text = serde_json::to_string(&body).map_err(|_| Problem::internal())?;
+                found.insert(body.message_id.0, text.into());
+            }
+        }
+        Ok(found)
+    }
+
+    /// A frame is in a log only once its message is in `conversations`: nobody has to wait.
+    async fn history(&self, ids: Vec<Uuid>) -> Result<Vec<Body>, Problem> {
+        let pool = &self.freshness.pools[Conversations::SERVICE];
+        let rows = ask(pool, move |db| {
+            let ids = ids.clone();
+            Box::pin(async move {
+                sqlx::query!(
+                    r#"SELECT message_id, sender_id, recipient_id, encrypted_content, encrypted_session_key, crypto_version, encryption_algorithm,
+                              kdf_algorithm, signatures AS "signatures: Json<Box<serde_json::value::RawValue>>", recorded_at
+                         FROM conversations.messages WHERE message_id = ANY ($1)"#,
+                    &ids
+                )
+                .fetch_all(db)
+                .await
+            })
+        })
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Body {
+                message_id: row.message_id.into(),
+                sender_id: row.sender_id.into(),
+                recipient_id: row.recipient_id.into(),
+                encrypted_content: row.encrypted_content,
+                encrypted_session_key: row.encrypted_session_key,
+                crypto_version: row.crypto_version,
+                encryption_algorithm: row.encryption_algorithm,
+                kdf_algorithm: row.kdf_algorithm,
+                signatures: row.signatures.map(|Json(raw)| raw),
+                at: row.recorded_at.into(),
+            })
+            .collect())
+    }
+
+    /// Who lets others see what they have read, as of everything that they have done.
+    async fn readers(&self, ids: &[UserId]) -> Result<HashMap<UserId, bool>, Problem> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let began = Instant::now();
+        let known = self.freshness.marks.of(ids).await;
+        let unchanged = matches!(&known, Known::Marks(marks) if !marks.iter().any(|mark| mark.topic == Topic::Users));
+        let mut found = HashMap::with_capacity(ids.len());
+        if unchanged {
+            let remembered = ids.iter().filter_map(|id| Some((*id, self.readers.get(id)?)));
+            found.extend(remembered.filter(|(_, (_, since))| since.elapsed() < HOLDS).map(|(id, (shows, _))| (id, shows)));
+        }
+        let asked: Vec<Uuid> = ids.iter().filter(|id| !found.contains_key(*id)).map(|id| id.0).collect();
+        if asked.is_empty() {
+            return Ok(found);
+        }
+        if self.freshness.reach(&[Wanted::of::<Profiles>()], &known).await != [true] {
+            return Err(behind());
+        }
+        let rows = ask(&self.freshness.pools[Profiles::SERVICE], move |db| {
+            let asked = asked.clone();
+            Box::pin(async move {
+                sqlx::query!(
+                    r#"SELECT asked.id AS "id!", coalesce(p.read_receipts, true) AS "shows!"
+                         FROM unnest($1::uuid[]) AS asked(id) LEFT JOIN profiles.profiles p ON p.user_id = asked.id"#,
+                    &asked
+                )
+                .fetch_all(db)
+                .await
+            })
+        })
+        .await?;
+        for row in rows {
+            self.readers.insert(row.id.into(), (row.shows, began));
+            found.insert(row.id.into(), row.shows);
+        }
+        Ok(found)
+    }
+
+    /// Whom a contact is shown as: as of everything that they have done.
+    async fn people(&self, receiver: UserId, ids: &[UserId]) -> Result<HashMap<UserId, Person>, Problem> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        if self.freshness.settle_each(&[Wanted::of::<Users>(), Wanted::of::<Profiles>()], ids).await != [true, true] {
+            return Err(behind());
+        }
+        let here = self.attendance.seen(receiver, ids).await;
+        let here: HashMap<UserId, bool> = ids.iter().copied().zip(here).collect();
+        let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = ask(&self.freshness.pools[Users::SERVICE], move |db| {
+            let asked = asked.clone();
+            Box::pin(async move {
+                sqlx::query!(
+                    r#"SELECT u.user_id AS "user_id!", u.username, u.email, u.public_key, CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name
+                         FROM users.users u LEFT JOIN profiles.profiles p ON p.user_id = u.user_id WHERE u.user_id = ANY ($1)"#,
+                    &asked
+                )
+                .fetch_all(db)
+                .await
+            })
+        })
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let id = UserId(row.user_id);
+                let is_online = here.get(&id).copied().unwrap_or(false);
+                (id, Person { username: row.username, email: row.email, full_name: row.full_name, public_key: row.public_key, is_online })
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,241 @@
+//! A user whose sockets are held in this process.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use platform::frames::{Logged, Places};
+use platform::redis::Redis;
+use schemas::UserId;
+use tokio::time::Instant;
+
+use super::item::Item;
+use super::note::Said;
+use super::outbox::{Live, Outbox};
+
+/// Entries that are kept aside while the log is read; of more, the log is read once more.
+const MOST_ASIDE: usize = 1_000;
+
+/// A user with sockets here: how far those have been told, and who must not be heard by them.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) user: UserId,
+    /// Held by who begins or ends to hold the user, and by who reads the log for all of their sockets. Whether the user is held.
+    pub(super) turn: tokio::sync::Mutex<bool>,
+    /// Held by who renders for all sockets what must be looked up.
+    pub(super) rendering: tokio::sync::Mutex<()>,
+    pub(super) settling: AtomicBool,
+    /// Who wants it to stay, changed under the lock of the map that it stands in.
+    claims: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sockets: Vec<Arc<Outbox>>,
+    /// Up to where the sockets have been given everything.
+    heard: Places,
+    /// While the log is read, what comes meanwhile.
+    aside: Option<Vec<(Logged, Option<Arc<str>>)>>,
+    /// Came while the log was read, and was too much to be kept.
+    missed: bool,
+    /// Of this user and towards them: who, and whom.
+    blocks: HashSet<Block>,
+    /// As of when they are known.
+    known_since: Option<Instant>,
+    /// What was said of them while they were looked up.
+    changes: Option<Vec<(Block, bool)>>,
+}
+
+/// Who blocks, and whom.
+type Block = (UserId, UserId);
+
+/// Whether something of a peer may be pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Push {
+    Yes,
+    /// One has blocked the other.
+    No,
+    /// Whether one has is not known at the moment.
+    NotYet,
+}
+
+impl Held {
+    pub(super) fn new(user: UserId) -> Self {
+        // Nothing is passed on before somebody knows from where on.
+        let state = State { aside: Some(Vec::new()), ..State::default() };
+        Self {
+            user,
+            turn: tokio::sync::Mutex::new(false),
+            rendering: tokio::sync::Mutex::new(()),
+            settling: AtomicBool::new(false),
+            claims: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn claim(&self) {
+        self.claims.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it was the last.
+    pub(super) fn give_up_claim(&self) -> bool {
+        self.claims.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An entry right after the one before it.
+    pub(super) fn hear(&self, logged: Logged, body: Option<Arc<str>>) {
+        let mut state = self.state();
+        match &mut state.aside {
+            Some(aside) if aside.len() < MOST_ASIDE => aside.push((logged, body)),
+            Some(_) => state.missed = true,
+            None => state.give(&logged, body),
+        }
+    }
+
+    /// A word for everybody here.
+    pub(super) fn say(&self, said: &Said) {
+        let state = self.state();
+        if !state.are_apart(self.user, said.peer) {
+            state.sockets.iter().for_each(|socket| socket.push(Live::Said(said.clone())));
+        }
+    }
+
+    /// From now on what comes is kept aside: the log is to be read after these places.
+    pub(super) fn set_aside(&self) -> Places {
+        let mut state = self.state();
+        state.aside.get_or_insert_default();
+        state.missed = false;
+        state.heard.clone()
+    }
+
+    /// The log was read: its entries, where it ends, and then what was kept aside. `false`: too much came meanwhile, and it is to be read again.
+    ///
+    /// When it is not whole, each socket is to find out by itself what it lacks.
+    pub(super) fn go_on(&self, entries: Vec<Logged>, head: &Places, whole: bool) -> bool {
+        let mut state = self.state();
+        if whole {
+            entries.iter().for_each(|entry| state.give(entry, None));
+        } else {
+            state.sockets.iter().for_each(|socket| socket.skip());
+        }
+        state.heard.raise_all(head);
+        for (logged, body) in std::mem::take(state.aside.get_or_insert_default()) {
+            state.give(&logged, body);
+        }
+        if state.missed {
+            return false;
+        }
+        state.aside = None;
+        true
+    }
+
+    /// It is held from now on, and nobody has been told anything yet: everything up to there, and what was kept aside, came before.
+    pub(super) fn begin(&self, head: &Places) {
+        let mut state = self.state();
+        state.heard = head.clone();
+        for (logged, _) in state.aside.take().unwrap_or_default() {
+            state.heard.raise(logged.topic, logged.partition, logged.position);
+        }
+    }
+
+    /// Whether more came than could be kept aside, so that where it begins is not known.
+    pub(super) fn has_missed(&self) -> bool {
+        self.state().missed
+    }
+
+    /// A new socket: from here on it is given everything.
+    pub(super) fn join(&self, socket: Arc<Outbox>) -> Places {
+        let mut state = self.state();
+        state.sockets.push(socket);
+        state.heard.clone()
+    }
+
+    /// One less. Whether it was the last.
+    pub(super) fn leave(&self, socket: &Arc<Outbox>) -> bool {
+        let mut state = self.state();
+        state.sockets.retain(|other| !Arc::ptr_eq(other, socket));
+        state.sockets.is_empty()
+    }
+
+    pub(super) fn has_sockets(&self) -> bool {
+        !self.state().sockets.is_empty()
+    }
+
+    /// For each socket.
+    pub(super) fn each(&self, act: impl FnMut(&Arc<Outbox>)) {
+        self.state().sockets.iter().for_each(act);
+    }
+
+    /// From now on what is said of blocks counts more than what is being looked up.
+    pub(super) fn look_up_blocks(&self) {
+        self.state().changes.get_or_insert_default();
+    }
+
+    /// All blocks of, and towards, this user, as of then.
+    pub(super) fn set_blocks(&self, blocks: HashSet<Block>, since: Instant) {
+        let mut state = self.state();
+        (state.blocks, state.known_since) = (blocks, Some(since));
+        for (block, stands) in state.changes.take().unwrap_or_default() {
+            state.set_block(block, stands);
+        }
+        // They waited for it, perhaps.
+        state.sockets.iter().for_each(|socket| socket.hold_up(false));
+        let sockets = state.sockets.clone();
+        drop(state);
+        sockets.iter().for_each(|socket| socket.wake());
+    }
+
+    /// Somebody has blocked the other, or has lifted that.
+    pub(super) fn block(&self, block: Block, stands: bool) {
+        let mut state = self.state();
+        if let Some(changes) = &mut state.changes {
+            changes.push((block, stands));
+        }
+        state.set_block(block, stands);
+    }
+
+    /// Whether something of this peer's may be pushed now. What was not told while Redis was away is not known until somebody has looked.
+    pub(super) fn may_push(&self, peer: UserId, redis: &Redis) -> Push {
+        let state = self.state();
+        if state.are_apart(self.user, peer) {
+            return Push::No;
+        }
+        let up_for = redis.up_for();
+        match state.known_since.zip(up_for) {
+            Some((since, up_for)) if up_for >= since.elapsed() => Push::Yes,
+            _ => Push::NotYet,
+        }
+    }
+
+    /// Whether the caller is to look up the blocks: nobody else does.
+    pub(super) fn settles(&self) -> bool {
+        !self.settling.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl State {
+    fn give(&mut self, logged: &Logged, body: Option<Arc<str>>) {
+        if !self.heard.raise(logged.topic, logged.partition, logged.position) || self.sockets.is_empty() {
+            return;
+        }
+        let Some(item) = Item::of(logged, body).map(Arc::new) else { return };
+        self.sockets.iter().for_each(|socket| socket.push(Live::Event(item.clone())));
+    }
+
+    fn set_block(&mut self, block: Block, stands: bool) {
+        if stands {
+            self.blocks.insert(block);
+        } else {
+            self.blocks.remove(&block);
+        }
+    }
+
+    fn are_apart(&self, user: UserId, peer: UserId) -> bool {
+        !self.blocks.is_empty() && (self.blocks.contains(&(user, peer)) || self.blocks.contains(&(peer, user)))
+    }
+}

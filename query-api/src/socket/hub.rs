@@ -1,0 +1,325 @@
+//! The users whose sockets are open in this process: who hears what, and how nothing is missed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use platform::auth::{Caller, Revocations, Standing};
+use platform::clock;
+use platform::frames::{BlockNote, FrameLog, Heard, Places, Pusher};
+use platform::fresh::Freshness;
+use platform::http::Problem;
+use platform::redis::Redis;
+use platform::shutdown::Shutdown;
+use schemas::UserId;
+use schemas::read_models::{Blocks, ReadModel};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::facts::Sources;
+use super::held::Held;
+use super::note::Said;
+use super::outbox::{End, Outbox};
+use super::{Attendance, Talk};
+use crate::database::ask;
+
+/// Users are divided among so many maps, one of which is looked after at a time.
+const SHARDS: usize = 16;
+/// Every socket is looked after once in this time.
+const ROUND: Duration = Duration::from_secs(1);
+/// Logs that are read at the same time, after Redis was away.
+const READ_TOGETHER: usize = 32;
+
+/// What sockets stand on.
+#[derive(Debug, Clone)]
+pub struct Below {
+    /// Where frames come from.
+    pub log: FrameLog,
+    /// With the pools of `user_db` and `message_db`.
+    pub freshness: Freshness,
+    /// What blocks were told over.
+    pub redis: Redis,
+    /// Which sessions have ended.
+    pub revocations: Revocations,
+    /// Who hears what clients say.
+    pub talk: Talk,
+    /// Who is here.
+    pub attendance: Attendance,
+    /// When to end; waits for every socket.
+    pub shutdown: Shutdown,
+}
+
+/// The hub. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) below: Below,
+    pub(super) sources: Sources,
+    pusher: Pusher,
+    users: [Mutex<HashMap<UserId, Arc<Held>>>; SHARDS],
+}
+
+/// A socket's place among those of its user. Given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    hub: Hub,
+    pub(super) held: Arc<Held>,
+    pub(super) outbox: Arc<Outbox>,
+    /// Up to where everything had been told when it was taken.
+    pub(super) begins: Places,
+}
+
+/// 503, when what is to be pushed cannot be learned.
+pub(super) fn away() -> Problem {
+    Problem::unavailable("realtime_unavailable", "Nothing can be told live at the moment; please try again")
+}
+
+impl Hub {
+    /// Begins to hear. `run` in a task of its own keeps it going.
+    #[must_use]
+    pub fn new(below: Below) -> (Self, mpsc::Receiver<Heard>) {
+        let (pusher, heard) = below.log.pusher();
+        let sources = Sources::new(below.log.clone(), below.freshness.clone(), below.attendance.clone());
+        let inner = Inner { below, sources, pusher, users: std::array::from_fn(|_| Mutex::default()) };
+        (Self { inner: Arc::new(inner) }, heard)
+    }
+
+    /// Passes on what is heard, and looks after sockets. Runs until the drain has ended every socket.
+    ///
+    /// # Cancel safety
+    /// None: what was heard is lost. It is not to be cancelled.
+    pub async fn run(self, mut heard: mpsc::Receiver<Heard>) {
+        let mut tick = interval(ROUND / 16);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revoked = self.inner.below.revocations.news();
+        let (mut shard, mut epoch, shutdown) = (0, None, self.inner.below.shutdown.clone());
+        let mut draining = std::pin::pin!(shutdown.draining());
+        let mut drains = false;
+        loop {
+            tokio::select! {
+                Some(heard) = heard.recv() => self.hear(heard),
+                _ = tick.tick() => {
+                    self.look_after(shard, &mut epoch);
+                    shard = (shard + 1) % SHARDS;
+                    if drains {
+                        // Those, too, that were on their way in.
+                        self.end_all(End::Restart);
+                        if self.is_empty() {
+                            return;
+                        }
+                    }
+                }
+                Ok(()) = revoked.changed() => self.end_revoked(),
+                () = &mut draining, if !drains => {
+                    drains = true;
+                    self.end_all(End::Restart);
+                }
+            }
+        }
+    }
+
+    fn shard(&self, user: UserId) -> MutexGuard<'_, HashMap<UserId, Arc<Held>>> {
+        // Of a UUIDv7 the end is random.
+        let at = usize::from(user.0.as_bytes()[15]) % SHARDS;
+        self.inner.users[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self, user: UserId) -> Option<Arc<Held>> {
+        self.shard(user).get(&user).cloned()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.users.iter().all(|users| users.lock().unwrap_or_else(PoisonError::into_inner).is_empty())
+    }
+
+    fn each(&self, mut act: impl FnMut(&Arc<Held>)) {
+        for users in &self.inner.users {
+            users.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(&mut act);
+        }
+    }
+
+    fn hear(&self, heard: Heard) {
+        match heard {
+            Heard::Entry(user, logged, body) => {
+                if let Some(held) = self.held(user) {
+                    held.hear(logged, body);
+                }
+            }
+            Heard::Behind(user) => {
+                if let Some(held) = self.held(user) {
+                    held.set_aside();
+                    let hub = self.clone();
+                    tokio::spawn(async move { hub.catch_up(held).await });
+                }
+            }
+            Heard::Lost => {
+                let mut all = Vec::new();
+                self.each(|held| all.push(held.clone()));
+                all.iter().for_each(|held| drop(held.set_aside()));
+                let hub = self.clone();
+                tokio::spawn(async move {
+                    futures::stream::iter(all).for_each_concurrent(READ_TOGETHER, |held| hub.catch_up(held)).await;
+                });
+            }
+            Heard::Note(users, text) => self.note(&users, &text),
+        }
+    }
+
+    fn note(&self, users: &[UserId], text: &str) {
+        if let Some(BlockNote { by, towards, stands }) = BlockNote::read(text) {
+            for user in [by, towards] {
+                if let Some(held) = self.held(user) {
+                    held.block((by, towards), stands);
+                }
+            }
+        } else if let Some(said) = Said::read(text) {
+            users.iter().filter_map(|user| self.held(*user)).for_each(|held| held.say(&said));
+        }
+    }
+
+    /// Reads what was missed of a user, for all of their sockets. When Redis does not answer, it will say that it was away, and this is done again.
+    async fn catch_up(&self, held: Arc<Held>) {
+        let is_held = held.turn.lock().await;
+        if !*is_held {
+            return;
+        }
+        loop {
+            let places = held.set_aside();
+            let Ok(stored) = self.inner.below.log.after(held.user, &places).await else { return };
+            if held.go_on(stored.entries, &stored.head, stored.whole) {
+                return;
+            }
+        }
+    }
+
+    /// Takes a place for a new socket of this caller. Everything that is told from now on reaches it.
+    ///
+    /// # Errors
+    /// 503 when Redis is away, or when it cannot be learned in time who must not be heard.
+    pub(super) async fn join(&self, caller: &Caller) -> Result<Seat, Problem> {
+        let user = caller.user;
+        let held = {
+            let mut users = self.shard(user);
+            let held = users.entry(user).or_insert_with(|| Arc::new(Held::new(user)));
+            held.claim();
+            held.clone()
+        };
+        metrics::gauge!("sockets_open").increment(1.0);
+        // From here on, whoever drops it leaves.
+        let mut seat = Seat { hub: self.clone(), held: held.clone(), outbox: Arc::new(Outbox::new(caller)), begins: Places::default() };
+        let mut is_held = held.turn.lock().await;
+        if !*is_held {
+            held.look_up_blocks();
+            held.set_aside();
+            let head = self.inner.pusher.hold(user).await.ok().filter(|_| !held.has_missed());
+            let Some(head) = head else {
+                self.inner.pusher.release(user).await;
+                return Err(away());
+            };
+            *is_held = true;
+            held.begin(&head);
+            self.settle(&held).await?;
+        }
+        seat.begins = held.join(seat.outbox.clone());
+        Ok(seat)
+    }
+
+    /// Learns who has blocked, or is blocked by, a user.
+    async fn settle(&self, held: &Held) -> Result<(), Problem> {
+        held.look_up_blocks();
+        let (user, since, freshness) = (held.user, Instant::now(), &self.inner.below.freshness);
+        if !freshness.settle::<Blocks>(&[user]).await {
+            return Err(Problem::unavailable("projection_behind", "Who may write to you is not known yet; please try again in a moment"));
+        }
+        let blocks = ask(&freshness.pools[Blocks::SERVICE], move |db| {
+            Box::pin(async move {
+                sqlx::query!(
+                    r#"SELECT blocker AS "by!", blocked AS "towards!" FROM blocks.blocks WHERE blocker = $1
+                       UNION ALL SELECT blocker, blocked FROM blocks.blocks WHERE blocked = $1 AND blocker <> $1"#,
+                    user.0
+                )
+                .fetch_all(db)
+                .await
+            })
+        })
+        .await?;
+        held.set_blocks(blocks.into_iter().map(|block| (UserId(block.by), UserId(block.towards))).collect::<HashSet<_>>(), since);
+        Ok(())
+    }
+
+    /// Somebody must know whom a user has blocked, and does not: it is looked up, once for all who ask, as soon as Redis is there.
+    pub(super) fn ask_for_blocks(&self, held: &Arc<Held>) {
+        if self.inner.below.redis.is_up() && held.settles() {
+            let (hub, held) = (self.clone(), held.clone());
+            tokio::spawn(async move {
+                let settled = hub.settle(&held).await;
+                held.settling.store(false, std::sync::atomic::Ordering::Release);
+                if let Err(problem) = settled {
+                    tracing::debug!(code = problem.code, "blocks cannot be learned; asked again in a second");
+                }
+            });
+        }
+    }
+
+    /// A part of the round: pings, silence, slowness, tokens that have expired.
+    fn look_after(&self, shard: usize, epoch: &mut Option<u32>) {
+        let (now, time) = (Instant::now(), clock::now().into_inner().unix_timestamp());
+        let current = self.inner.below.log.epoch();
+        let another = epoch.is_some() && current.is_some() && *epoch != current;
+        *epoch = current.or(*epoch);
+        if another {
+            // Positions have begun anew: what a socket has seen says nothing any more.
+            self.end_all(End::Restart);
+        }
+        for held in self.inner.users[shard].lock().unwrap_or_else(PoisonError::into_inner).values() {
+            held.each(|socket| {
+                if socket.has_expired(time) {
+                    socket.end(End::Unauthenticated);
+                } else {
+                    socket.look(now);
+                }
+            });
+        }
+    }
+
+    fn end_all(&self, end: End) {
+        self.each(|held| held.each(|socket| socket.end(end)));
+    }
+
+    fn end_revoked(&self) {
+        let revocations = &self.inner.below.revocations;
+        self.each(|held| {
+            held.each(|socket| {
+                if revocations.standing(socket.session()) == Standing::Revoked {
+                    socket.end(End::Unauthenticated);
+                }
+            });
+        });
+    }
+
+    async fn leave(&self, held: &Arc<Held>, outbox: &Arc<Outbox>) {
+        if held.leave(outbox) {
+            let mut is_held = held.turn.lock().await;
+            if !held.has_sockets() && std::mem::take(&mut *is_held) {
+                self.inner.pusher.release(held.user).await;
+            }
+        }
+        let mut users = self.shard(held.user);
+        if held.give_up_claim() {
+            users.remove(&held.user);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        metrics::gauge!("sockets_open").decrement(1.0);
+        let (hub, held, outbox) = (self.hub.clone(), self.held.clone(), self.outbox.clone());
+        tokio::spawn(async move { hub.leave(&held, &outbox).await });
+    }
+}

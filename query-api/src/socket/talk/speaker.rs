@@ -1,0 +1,159 @@
+//! What is remembered of one socket's talk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use platform::auth::Caller;
+use schemas::{MessageId, UserId};
+use tokio::sync::oneshot;
+
+/// What one socket may say: so many frames a second, and so many at once. Receipts are not counted.
+const PER_SECOND: f32 = 200.0;
+const AT_ONCE: f32 = 1_000.0;
+
+/// `typing: true` is told to a peer once in this time.
+const TYPING_EVERY: Duration = Duration::from_secs(1);
+/// To how many peers within that time.
+const TYPED_TO: usize = 32;
+
+/// Receipts of a socket that may be under way at once.
+const RECEIPTS: usize = 8;
+
+/// Who speaks on one socket, and what must be remembered of it: small as long as nothing was said.
+#[derive(Debug)]
+pub struct Speaker {
+    caller: Arc<Caller>,
+    /// Tokens as of `at`.
+    level: f32,
+    at: Instant,
+    /// Whom they have told lately that they are typing.
+    typed: Vec<(UserId, Instant)>,
+    /// Of each lane, the end of what was said last.
+    lanes: Option<Box<[Option<oneshot::Receiver<()>>; 1 + RECEIPTS]>>,
+}
+
+/// What keeps its order: what is said in one lane is carried out one after the other, lanes beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Messages and typing.
+    Talk,
+    /// Receipts for one message.
+    Of(MessageId),
+}
+
+/// One's turn in a lane. The next one's comes when this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _after: oneshot::Sender<()>,
+}
+
+impl Turn {
+    /// Returns when everything before it in its lane is done.
+    pub async fn comes(&mut self) {
+        if let Some(before) = self.before.take() {
+            // However it ended.
+            let _ = before.await;
+        }
+    }
+}
+
+impl Speaker {
+    /// A new socket of this caller.
+    #[must_use]
+    pub fn new(caller: Caller) -> Self {
+        Self { caller: Arc::new(caller), level: AT_ONCE, at: Instant::now(), typed: Vec::new(), lanes: None }
+    }
+
+    pub(super) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// Takes so many tokens; whether there were as many.
+    pub(super) fn takes(&mut self, tokens: f32, now: Instant) -> bool {
+        self.level = (self.level + now.saturating_duration_since(self.at).as_secs_f32() * PER_SECOND).min(AT_ONCE);
+        self.at = now;
+        let enough = self.level >= tokens;
+        if enough {
+            self.level -= tokens;
+        }
+        enough
+    }
+
+    /// Whether a peer is to be told now that this socket's user is typing.
+    pub(super) fn types_to(&mut self, peer: UserId, now: Instant) -> bool {
+        self.typed.retain(|(_, at)| now.saturating_duration_since(*at) < TYPING_EVERY);
+        if self.typed.len() >= TYPED_TO || self.typed.iter().any(|(known, _)| *known == peer) {
+            return false;
+        }
+        self.typed.push((peer, now));
+        true
+    }
+
+    /// The next turn in a lane.
+    pub(super) fn turn(&mut self, lane: Lane) -> Turn {
+        let lane = match lane {
+            Lane::Talk => 0,
+            Lane::Of(message) => 1 + usize::from(message.0.as_bytes()[15]) % RECEIPTS,
+        };
+        let (after, done) = oneshot::channel();
+        Turn { before: self.lanes.get_or_insert_default()[lane].replace(done), _after: after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{AT_ONCE, Lane, Speaker, TYPED_TO};
+    use futures::FutureExt;
+    use platform::auth::Caller;
+    use schemas::{MessageId, SessionId, UserId};
+    use uuid::Uuid;
+
+    fn speaker() -> Speaker {
+        let user = UserId(Uuid::from_u128(1));
+        Speaker::new(Caller { user, session: SessionId(Uuid::from_u128(2)), role: "user".into(), token_ends: 0 })
+    }
+
+    #[test]
+    fn a_socket_may_say_a_thousand_things_at_once_and_then_two_hundred_a_second() {
+        let (mut speaker, now) = (speaker(), Instant::now());
+        let heard = |speaker: &mut Speaker, now| (0..2_000).filter(|_| speaker.takes(1.0, now)).count();
+        assert_eq!(heard(&mut speaker, now), 1_000);
+        assert_eq!(heard(&mut speaker, now + Duration::from_secs(1)), 200);
+        assert!(!speaker.takes(AT_ONCE + 1.0, now + Duration::from_secs(60)));
+        assert_eq!(heard(&mut speaker, now + Duration::from_secs(60)), 1_000, "what was refused has cost nothing");
+    }
+
+    #[test]
+    fn typing_is_told_once_a_second_to_each_peer() {
+        let (mut speaker, now) = (speaker(), Instant::now());
+        let peer = |n: usize| UserId(Uuid::from_u128(n as u128));
+        assert!(speaker.types_to(peer(1), now) && speaker.types_to(peer(2), now));
+        assert!(!speaker.types_to(peer(1), now + Duration::from_millis(999)));
+        assert!(speaker.types_to(peer(1), now + Duration::from_millis(1_000)));
+        let later = now + Duration::from_secs(5);
+        assert_eq!((0..1_000).filter(|n| speaker.types_to(peer(*n), later)).count(), TYPED_TO);
+    }
+
+    #[tokio::test]
+    async fn turns_of_a_lane_come_one_after_the_other_and_those_of_others_beside_them() {
+        let mut speaker = speaker();
+        let of = |n: u128| Lane::Of(MessageId(Uuid::from_u128(n)));
+        let (mut first, mut second, mut other) = (speaker.turn(of(1)), speaker.turn(of(1)), speaker.turn(of(2)));
+        first.comes().await;
+        other.comes().await;
+        assert!(second.comes().now_or_never().is_none());
+        speaker.turn(Lane::Talk).comes().await;
+    }
+
+    #[tokio::test]
+    async fn a_turn_comes_when_the_one_before_it_is_gone_even_untaken() {
+        let mut speaker = speaker();
+        let (first, second, mut third) = (speaker.turn(Lane::Talk), speaker.turn(Lane::Talk), speaker.turn(Lane::Talk));
+        drop(first);
+        drop(second);
+        third.comes().await;
+    }
+}
