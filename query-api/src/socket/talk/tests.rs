@@ -22,10 +22,10 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{Answer, Commands, Reply, Speaker, Talk};
-use crate::socket::SentBefore;
+use crate::socket::{Said, SentBefore};
 
 const BOUND: Duration = Duration::from_secs(10);
-/// Redis is not asked for what was done before.
+/// A message that was sent before.
 const BEFORE: MessageId = MessageId(Uuid::from_u128(99));
 
 #[derive(Debug)]
@@ -148,7 +148,9 @@ async fn what_is_asked_is_carried_out_and_what_is_refused_says_so_with_the_clien
     assert_eq!(desk.asked.so_far(), [r#"message {"message_id":"m-1"}"#, "delivered 7", "read 7"]);
     let pong = desk.answer(&mut speaker, &json!({"type": "ping"})).await;
     assert_eq!(pong, Some(Answer::Frame(r#"{"type":"pong"}"#.into())));
-    assert!(matches!(desk.talk.hear(&mut speaker, r#"{"type":"resume","payload":{"cursor":"c"}}"#), Reply::Resume(cursor) if cursor == "c"));
+    assert!(
+        matches!(desk.talk.hear(&mut speaker, r#"{"type":"resume","payload":{"cursor":"c"}}"#), Reply::Resume(cursor) if cursor == "c")
+    );
 
     *desk.asked.refuses.lock().expect("no test panicked") = Some("blocked");
     let error = json!({"type": "error", "code": "blocked", "detail": "It is refused", "client_id": "m-2"});
@@ -267,7 +269,13 @@ async fn typing_is_told_to_whom_it_may_reach_and_answered_with_nothing() {
     let desk = Desk::quick().await;
     let (pusher, mut heard) = desk.log.pusher();
     let bob = UserId(Uuid::now_v7());
-    wait_until("bob is held", BOUND, async || pusher.hold(bob).await.ok()).await;
+    wait_until("bob is held, and heard of", BOUND, async || {
+        // Where no log has begun it is an error, but held he is.
+        let _ = pusher.hold(bob).await;
+        desk.log.note(&[bob], "are you there").await.ok()?;
+        matches!(heard.try_recv(), Ok(Heard::Note(_, text)) if &*text == "are you there").then_some(())
+    })
+    .await;
     let mut speaker = desk.speaker();
     let typing = |peer: UserId, on: bool| json!({"type": "typing", "payload": {"recipient_id": peer, "is_typing": on}});
     for (peer, on) in [(desk.asked.blocked, true), (desk.caller.user, true), (bob, true), (bob, true), (bob, false), (bob, false)] {
@@ -276,9 +284,10 @@ async fn typing_is_told_to_whom_it_may_reach_and_answered_with_nothing() {
     let mut told = Vec::new();
     while told.len() < 3 {
         let next = tokio::time::timeout(BOUND, heard.recv()).await.expect("it comes").expect("it is heard");
-        if let Heard::Note(users, text) = next {
+        let Heard::Note(users, text) = next else { continue };
+        if let Some(said) = Said::read(&text) {
             assert_eq!(users, [bob]);
-            told.push(serde_json::from_str::<Value>(&super::super::Said::read(&text).expect("it is ours").frame).expect("JSON"));
+            told.push(serde_json::from_str::<Value>(&said.frame).expect("JSON"));
         }
     }
     assert!(told.iter().all(|frame| frame["type"] == "typing" && frame["sender_id"] == json!(desk.caller.user)));
