@@ -23,7 +23,7 @@ function reader(list) {
       if (next < 0x80) return n;
     }
   };
-  return { byte, number, skip: (count) => { at += count; } };
+  return { byte, number, skip: (count) => { at += count; }, ended: () => at >= list.length };
 }
 
 /** The places that a consistency token waits for: `[{topic, partition, position}]`; empty when it cannot be read. */
@@ -47,13 +47,39 @@ export function ofToken(token) {
   }
 }
 
-/** Everything that a cursor has seen, by topic and partition; empty when it cannot be read. */
-export function ofCursor() {
-  return [];
+/** Everything that a cursor has seen: by topic, the place of all its partitions and those that stand further; `null` when it cannot be read. */
+function ofCursor(cursor) {
+  try {
+    const read = reader(bytes(cursor));
+    if (read.byte() !== 1) return null;
+    read.skip(4);
+    read.number();
+    const seen = new Map();
+    while (!read.ended()) {
+      const topic = TOPICS[read.byte()];
+      const whole = read.number();
+      const further = new Map();
+      for (let left = read.number(); left > 0; left--) {
+        const partition = read.number();
+        further.set(partition, whole + read.number());
+      }
+      seen.set(topic, { whole, further });
+    }
+    return seen;
+  } catch {
+    return null;
+  }
 }
 
 /** What one cursor has seen beyond another: where the event of the frame between them stands. */
 export function between(before, after) {
-  const seen = new Map(ofCursor(before ?? '').map((place) => [`${place.topic}/${place.partition}`, place.position]));
-  return ofCursor(after ?? '').filter((place) => place.position > (seen.get(`${place.topic}/${place.partition}`) ?? 0));
+  const [earlier, later] = [ofCursor(before ?? ''), ofCursor(after ?? '')];
+  const places = [];
+  for (const [topic, { further }] of later ?? []) {
+    const seen = earlier?.get(topic);
+    for (const [partition, position] of further) {
+      if (position > (seen?.further.get(partition) ?? seen?.whole ?? 0)) places.push({ topic, partition, position });
+    }
+  }
+  return earlier ? places : [];
 }

@@ -10,6 +10,7 @@ mod correlation;
 mod crash;
 mod dependencies;
 mod document;
+mod faults;
 mod fresh;
 mod idempotency;
 mod limits;

@@ -4,6 +4,7 @@
 mod admin;
 mod backup;
 mod events;
+mod listen;
 mod metrics;
 mod parked;
 mod refusals;

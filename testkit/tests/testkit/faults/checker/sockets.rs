@@ -1,0 +1,284 @@
+//! What sockets brought: each by itself, and each that was resumed as the continuation of the one it was resumed from.
+//!
+//! A *line* is a socket together with what its cursor stood for. It begins where somebody connected without a cursor (or was reset): what waited then, and everything
+//! that was sent since, must be on it, in the order of each conversation, without a hole before anything that it brought.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::facts::{Asked, At, Facts, Message, Pair, pair};
+use super::{Found, Rule};
+use crate::faults::history::{Event, Frame, Person, Seen, SocketId};
+
+/// What a socket says at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Thing {
+    Message(Uuid),
+    Sent(Uuid),
+    Delivered(Uuid),
+    Read(Uuid, bool),
+    Deleted(Uuid),
+}
+
+#[derive(Debug)]
+struct Line {
+    person: Person,
+    /// Since when there has been this connection.
+    connected: At,
+    /// Since when the line has been: asked for, and established.
+    begun: At,
+    established: At,
+    /// What the cursor had seen.
+    inherited: HashSet<Thing>,
+    /// After how many frames, what.
+    brought: Vec<(usize, Thing)>,
+    known: HashSet<Thing>,
+    frames: usize,
+    /// Said `resume`, and has no answer yet.
+    asking: Option<Seen>,
+    /// The furthest place brought, per conversation.
+    furthest: HashMap<Pair, usize>,
+    /// Up to where nothing is missing, or was said to be.
+    whole: HashMap<Pair, usize>,
+    ended: bool,
+}
+
+pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
+    let mut lines: HashMap<SocketId, Line> = HashMap::new();
+    for (at, event) in events.iter().enumerate() {
+        match event {
+            Event::Connects { socket, device, after, .. } => {
+                let mut line = Line::new(device.person, at);
+                if let Some(seen) = after {
+                    line.go_on_from(&lines[&seen.socket], *seen);
+                }
+                lines.insert(*socket, line);
+            }
+            Event::Resumes { socket, after } => lines.get_mut(socket).into_iter().for_each(|line| line.asking = Some(*after)),
+            Event::Says(socket, Frame::Resumed) => {
+                if let Some(seen) = lines.get_mut(socket).and_then(|line| line.asking.take())
+                    && let Some(mut line) = lines.remove(socket)
+                {
+                    line.go_on_from(&lines[&seen.socket], seen);
+                    line.frames += 1;
+                    lines.insert(*socket, line);
+                }
+            }
+            Event::Says(socket, frame) => {
+                if let Some(line) = lines.get_mut(socket) {
+                    Ear { facts, found, at, socket: *socket }.hear(line, frame);
+                }
+            }
+            Event::Ends(socket, _) => lines.get_mut(socket).into_iter().for_each(|line| line.ended = true),
+            Event::Settled => {
+                for (socket, line) in lines.iter_mut().filter(|(_, line)| !line.ended && line.asking.is_none() && line.frames > 0) {
+                    Ear { facts, found, at, socket: *socket }.has_everything(line);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Line {
+    fn new(person: Person, at: At) -> Self {
+        Self {
+            person,
+            connected: at,
+            begun: at,
+            established: at,
+            inherited: HashSet::new(),
+            brought: Vec::new(),
+            known: HashSet::new(),
+            frames: 0,
+            asking: None,
+            furthest: HashMap::new(),
+            whole: HashMap::new(),
+            ended: false,
+        }
+    }
+
+    /// What a cursor of this line stands for.
+    fn seen(&self, seen: Seen) -> HashSet<Thing> {
+        let own = self.brought.iter().filter(|(frames, _)| *frames <= seen.frames).map(|(_, thing)| *thing);
+        self.inherited.iter().copied().chain(own).collect()
+    }
+
+    fn go_on_from(&mut self, from: &Self, seen: Seen) {
+        self.inherited = from.seen(seen);
+        (self.begun, self.established) = (from.begun, from.established);
+        self.whole.clear();
+    }
+
+    fn has(&self, thing: Thing) -> bool {
+        self.known.contains(&thing) || self.inherited.contains(&thing)
+    }
+}
+
+/// Hears a frame at a moment.
+struct Ear<'a> {
+    facts: &'a Facts,
+    found: &'a mut Found,
+    at: At,
+    socket: SocketId,
+}
+
+impl Ear<'_> {
+    fn hear(&mut self, line: &mut Line, frame: &Frame) {
+        line.frames += 1;
+        match frame {
+            // Of a line of its own: what is sent from now on has to come. One that goes on has begun before.
+            Frame::Established if line.begun == line.connected => line.established = self.at,
+            Frame::Reset if line.asking.take().is_none() => {
+                line.inherited.clear();
+                (line.begun, line.established) = (line.connected, self.at);
+                line.whole.clear();
+            }
+            Frame::Message { id, from, to, content } => {
+                if self.message(line, *id, [*from, *to], content) {
+                    self.once(line, Thing::Message(*id));
+                    self.in_order(line, *id);
+                }
+            }
+            Frame::Sent(id) => {
+                if self.of(line, *id, |message, person| message.from == person, |message| message.sent) {
+                    self.once(line, Thing::Sent(*id));
+                    self.in_order(line, *id);
+                }
+            }
+            Frame::Delivered { id, by } => {
+                self.receipt(line, *id, *by, Thing::Delivered(*id), |message| {
+                    if message.acknowledged.asked.is_some() { message.acknowledged } else { message.read }
+                });
+            }
+            Frame::Read { id, by, up_to } => self.receipt(line, *id, *by, Thing::Read(*id, *up_to), |message| message.read),
+            Frame::Deleted(id) => {
+                if self.of(line, *id, |message, person| message.from == person || message.to == person, |message| message.deleted) {
+                    self.once(line, Thing::Deleted(*id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn says(&mut self, rule: Rule, text: &str) {
+        self.found.add(rule, format!("s{} {text}", self.socket));
+    }
+
+    /// Whether it is somebody's message in the way that it should be, and was asked for before.
+    fn of(&mut self, line: &Line, id: Uuid, concerns: impl Fn(&Message, Person) -> bool, asked: impl Fn(&Message) -> Asked) -> bool {
+        let Some(message) = self.facts.messages.get(&id) else {
+            self.says(Rule::NothingIsInvented, &format!("speaks of {id}, which nobody sent"));
+            return false;
+        };
+        if !concerns(message, line.person) {
+            self.says(Rule::NothingGoesAstray, &format!("of p{} speaks of {id} of p{} to p{}", line.person, message.from, message.to));
+            return false;
+        }
+        if !asked(message).may_be_before(self.at) {
+            self.says(Rule::NothingIsInvented, &format!("tells of {id} what was not asked for yet, or refused"));
+            return false;
+        }
+        true
+    }
+
+    fn message(&mut self, line: &Line, id: Uuid, [from, to]: [Uuid; 2], content: &str) -> bool {
+        if !self.of(line, id, |message, person| message.to == person, |message| message.sent) {
+            return false;
+        }
+        let message = &self.facts.messages[&id];
+        if [from, to].map(|id| self.facts.people.get(&id).copied()) != [Some(message.from), Some(message.to)] || content != message.content
+        {
+            self.says(Rule::NothingIsInvented, &format!("brings {id} otherwise than it was sent: from {from} to {to}, {content:?}"));
+        }
+        if message.deleted.done.is_some_and(|done| done < line.connected) {
+            self.says(Rule::DeletedIsGone, &format!("brings {id}, which was deleted before it connected"));
+        }
+        true
+    }
+
+    fn receipt(&mut self, line: &mut Line, id: Uuid, by: Uuid, thing: Thing, asked: impl Fn(&Message) -> Asked) {
+        if self.of(line, id, |message, person| message.from == person, asked) {
+            if self.facts.people.get(&by) != Some(&self.facts.messages[&id].to) {
+                self.says(Rule::NothingIsInvented, &format!("brings a receipt of {id} by somebody else"));
+            }
+            self.once(line, thing);
+        }
+    }
+
+    fn once(&mut self, line: &mut Line, thing: Thing) {
+        let id = match thing {
+            Thing::Message(id) | Thing::Sent(id) | Thing::Delivered(id) | Thing::Read(id, _) | Thing::Deleted(id) => id,
+        };
+        let live = self.facts.messages[&id].sent.asked.is_some_and(|asked| asked > line.established);
+        if !line.known.insert(thing) {
+            self.says(Rule::NothingTwice, &format!("says {thing:?} twice"));
+        } else if live && line.inherited.contains(&thing) {
+            self.says(Rule::NothingTwice, &format!("says {thing:?}, which its cursor had seen"));
+        }
+        line.brought.push((line.frames, thing));
+    }
+
+    /// It is behind everything that came of its conversation, and everything before it has come.
+    fn in_order(&mut self, line: &mut Line, id: Uuid) {
+        let message = &self.facts.messages[&id];
+        let conversation = pair(message.from, message.to);
+        let Some(place) = message.place else {
+            if message.deleted.asked.is_none() && self.facts.conversations.contains_key(&conversation) {
+                self.says(Rule::NothingIsLost, &format!("brings {id}, which stands in no conversation"));
+            }
+            return;
+        };
+        let before = line.furthest.get(&conversation).copied();
+        line.furthest.insert(conversation, before.map_or(place, |before| before.max(place)));
+        if line.asking.is_some() {
+            return;
+        }
+        if before.is_some_and(|before| before > place) {
+            self.says(Rule::InOrder, &format!("brings {id} behind what comes after it"));
+        } else {
+            self.nothing_is_missing(line, conversation, place);
+        }
+    }
+
+    fn nothing_is_missing(&mut self, line: &mut Line, conversation: Pair, until: usize) {
+        let begin = line.whole.insert(conversation, until).unwrap_or(0);
+        let all = &self.facts.conversations[&conversation];
+        for id in all.get(begin..until).unwrap_or_default() {
+            let message = &self.facts.messages[id];
+            if message.to != line.person || line.has(Thing::Message(*id)) || self.may_be_left_out(line, message) {
+                continue;
+            }
+            let next = all.get(until).map_or_else(|| "the end".to_owned(), Uuid::to_string);
+            self.says(Rule::NoGaps, &format!("of p{} leaves {id} out, and goes on to {next}", line.person));
+        }
+    }
+
+    /// Somebody has taken it from the queue, and it was no news: it was sent before the line began, or Redis forgot it and could only be told of what waits.
+    fn may_be_left_out(&self, line: &Line, message: &Message) -> bool {
+        let news = message.sent.asked.is_some_and(|asked| asked > line.established);
+        message.taken_before(self.at) && (!news || self.facts.forgot_between(line.begun, self.at))
+    }
+
+    fn has_everything(&mut self, line: &mut Line) {
+        let person = line.person;
+        for (conversation, messages) in self.facts.conversations.iter().filter(|(of, _)| of.0 == person || of.1 == person) {
+            self.nothing_is_missing(line, *conversation, messages.len());
+        }
+        // Receipts stand in the log alone: nothing can tell them again when Redis has forgotten them.
+        if self.facts.forgot_between(line.begun, self.at) {
+            return;
+        }
+        for (id, message) in self.facts.messages.iter().filter(|(_, message)| message.from == line.person && message.place.is_some()) {
+            let since =
+                |asked: Asked| asked.done.is_some_and(|done| done < self.at) && asked.asked.is_some_and(|asked| asked > line.established);
+            let delivered = since(message.acknowledged) && message.read.asked.is_none();
+            let read = since(message.read) && message.read_up_to.asked.is_none();
+            let missing = [(since(message.sent), Thing::Sent(*id)), (delivered, Thing::Delivered(*id)), (read, Thing::Read(*id, false))];
+            for (_, thing) in missing.into_iter().filter(|(due, thing)| *due && !line.has(*thing)) {
+                self.found.add(Rule::TicksArrive, format!("s{} of p{} never says {thing:?}", self.socket, line.person));
+            }
+        }
+    }
+}
