@@ -24,5 +24,6 @@ mod secrets;
 mod sessions;
 mod shapes;
 mod slice;
+mod socket_protocol;
 mod two_processes;
 mod two_processes_auth;
