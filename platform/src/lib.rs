@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod marks;
+mod number;
 pub mod postgres;
 pub mod presence;
 pub mod private;

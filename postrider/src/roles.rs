@@ -9,7 +9,7 @@ use command_services::auth::{self, Hasher, Lifetimes, Lockout};
 use command_services::{messages, users};
 use platform::auth::{Revocations, SessionUses, SigningKeys, Tickets, Tokens};
 use platform::config::{Config, ServerUrl, StartError};
-use platform::frames::{FrameLog, Heard, Kept};
+use platform::frames::{FrameLog, Heard};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
 use platform::ledger::{Ledger, LedgerConfig, Publisher};
@@ -24,6 +24,7 @@ use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
+use projectors::{Frames, FramesConfig};
 use query_api::socket::{self, Attendance, Below, Hub, Sockets, Talk};
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
@@ -106,6 +107,7 @@ struct Roles {
     messages: Ledger,
     presence: Presence,
     limits: Limits,
+    frames: FrameLog,
     attendance: Attendance,
     hub: Hub,
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
@@ -165,19 +167,14 @@ impl Roles {
         let presence = Presence::new(redis.clone());
         let salt = vault.digest("limits.v1", "address");
         let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), redis.clone(), salt);
-        let log = FrameLog::new(redis.clone(), Kept::default());
-        let attendance = Attendance::new(presence.clone(), freshness.clone(), log.clone());
-        let of_messages = messages::Messages::new(
-            messages.clone(),
-            freshness.clone(),
-            tokens.clone(),
-            presence.clone(),
-            ground.shutdown.clone(),
-        );
+        let frames = FrameLog::new(redis.clone(), config.frames.kept());
+        let attendance = Attendance::new(presence.clone(), freshness.clone(), frames.clone());
+        let of_messages =
+            messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
         let commands = Arc::new(OfMessages(of_messages));
         let (hub, heard) = Hub::new(Below {
-            talk: Talk::new(commands, limits.clone(), freshness.clone(), log.clone(), ground.shutdown.clone()),
-            log,
+            talk: Talk::new(commands, limits.clone(), freshness.clone(), frames.clone(), ground.shutdown.clone()),
+            log: frames.clone(),
             freshness: freshness.clone(),
             redis: redis.clone(),
             revocations: revocations.clone(),
@@ -196,6 +193,7 @@ impl Roles {
             messages,
             presence,
             limits,
+            frames,
             attendance,
             hub,
             heard,
@@ -209,7 +207,14 @@ impl Roles {
         let reads = query_api::Reads { tokens: tokens.clone(), freshness: freshness.clone(), presence: presence.clone() };
         let messages =
             messages::Messages::new(self.messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), shutdown.clone());
-        let users = users::Users::new(self.users.clone(), freshness.clone(), presence.clone(), tokens.clone(), shutdown.clone());
+        let users = users::Users::new(
+            self.users.clone(),
+            freshness.clone(),
+            presence.clone(),
+            self.frames.clone(),
+            tokens.clone(),
+            shutdown.clone(),
+        );
         let sockets = Sockets {
             tokens: tokens.clone(),
             tickets: Tickets::new(self.redis.clone()),
@@ -253,6 +258,9 @@ impl Roles {
         start.projection(projectors::Profiles::new(self.vault.clone()), &ground.pools.users, &self.users);
         start.projection(projectors::Contacts::new(self.vault.clone()), &ground.pools.users, &self.users);
         start.projection(projectors::Portraits::new(self.vault.clone()), &ground.pools.auth, &self.users);
+        for ledger in [&self.messages, &self.users] {
+            start.frames(&self.frames, &ground.pools.messages, ledger);
+        }
         start.publishing([
             (&self.auth, &ground.pools.auth_ledger),
             (&self.users, &ground.pools.users_ledger),
@@ -310,14 +318,34 @@ impl Start<'_> {
             readiness: self.readiness.clone(),
             exclusive: self.kafka.is_none(),
         };
-        let source: Box<dyn EventSource> = match &self.kafka {
-            None => Box::new(LedgerSource::new(ledger.feed().clone())),
-            Some((kafka, _)) => {
-                Box::new(KafkaSource::new(kafka.clone(), P::Model::NAME, ledger.topic(), Arc::new(self.freshness.heads.clone())))
-            }
-        };
+        let source = self.source(P::Model::NAME, ledger);
         let shutdown = self.shutdown.clone();
         self.role(P::Model::NAME, async move { Runner::new(projection, config).run(source, shutdown).await });
+    }
+
+    fn frames(&self, log: &FrameLog, pool: &PgPool, ledger: &Ledger) {
+        let topic = ledger.topic();
+        let name = projectors::frames::name(topic);
+        self.readiness.require(name);
+        let config = FramesConfig {
+            log: log.clone(),
+            reached: self.freshness.reached.clone(),
+            heads: self.freshness.heads.clone(),
+            pool: pool.clone(),
+            readiness: self.readiness.clone(),
+            exclusive: self.kafka.is_none(),
+        };
+        let (source, shutdown) = (self.source(name, ledger), self.shutdown.clone());
+        self.role(name, async move { Frames::new(topic, config).run(source, shutdown).await });
+    }
+
+    fn source(&self, projection: &str, ledger: &Ledger) -> Box<dyn EventSource> {
+        match &self.kafka {
+            None => Box::new(LedgerSource::new(ledger.feed().clone())),
+            Some((kafka, _)) => {
+                Box::new(KafkaSource::new(kafka.clone(), projection, ledger.topic(), Arc::new(self.freshness.heads.clone())))
+            }
+        }
     }
 
     /// Makes and checks the topics, then copies the ledgers to them.

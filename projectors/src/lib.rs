@@ -2,12 +2,14 @@
 //!
 //! * [`conversations`] history of direct messages · [`relay`] what waits for its recipient
 //! * [`users`] who people are · [`profiles`] how they present themselves · [`contacts`] whom they know
+//! * [`frames`] what sockets are told (in Redis)
 //! * copies of other services' facts: [`people`] who exists, [`blocks`] who has blocked whom, [`portraits`] names and pictures for the auth service
 #![warn(missing_docs)]
 
 pub mod blocks;
 pub mod contacts;
 pub mod conversations;
+pub mod frames;
 mod opened;
 pub mod people;
 pub mod portraits;
@@ -18,6 +20,7 @@ pub mod users;
 pub use blocks::Blocks;
 pub use contacts::Contacts;
 pub use conversations::Conversations;
+pub use frames::{Frames, FramesConfig};
 pub use people::People;
 pub use portraits::Portraits;
 pub use profiles::Profiles;

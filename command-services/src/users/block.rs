@@ -77,11 +77,25 @@ async fn carry_out(users: &Users, context: Context, command: BarrierCommand) -> 
         Err(error) => Problem::from(error),
     })?;
     if !committed.events.is_empty() {
+        tell_sockets(users, command, &committed.token).await;
         return Ok(committed.token);
     }
     // It was so already. Whoever made it so may have died before it left its marks: this answer promises no less.
     let last = users.ledger.load(BlockEvent::AGGREGATE, &id.to_string()).await?.pop();
-    Ok(users.ledger.unit(context).found(last.into_iter().collect()).await.token)
+    let found = users.ledger.unit(context).found(last.into_iter().collect()).await;
+    tell_sockets(users, command, &found.token).await;
+    Ok(found.token)
+}
+
+/// Before its 2xx: nothing between the two reaches a socket afterwards. While Redis is away nothing does anyway, and who comes back looks in the read model first.
+async fn tell_sockets(users: &Users, command: BarrierCommand, token: &ConsistencyToken) {
+    for mark in &token.marks {
+        let (partition, position) = (mark.partition, mark.position);
+        let block = platform::frames::Block { by: command.by, towards: command.towards, stands: command.stand, partition, position };
+        if let Err(error) = users.frames.blocked(&block).await {
+            tracing::warn!(%error, "sockets hear of a block, or of its end, when Redis is back");
+        }
+    }
 }
 
 async fn http_block(

@@ -17,6 +17,7 @@ mod update;
 
 use axum::extract::FromRef;
 use platform::auth::{Caller, Tokens};
+use platform::frames::FrameLog;
 use platform::fresh::Freshness;
 use platform::http::api::Api;
 use platform::http::{IdempotencyKey, RequestContext};
@@ -33,6 +34,8 @@ pub struct Users {
     ledger: Ledger,
     /// Who exists.
     people: People,
+    /// Who is to hear at once that nothing comes any more from somebody.
+    frames: FrameLog,
     /// Whom to believe.
     tokens: Tokens,
     /// Who waits for commands that are under way.
@@ -42,8 +45,8 @@ pub struct Users {
 impl Users {
     /// On the users ledger; `freshness` must hold the pool of `user_db`, where the read models stand.
     #[must_use]
-    pub fn new(ledger: Ledger, freshness: Freshness, presence: Presence, tokens: Tokens, shutdown: Shutdown) -> Self {
-        Self { ledger, people: People::new(freshness, presence), tokens, shutdown }
+    pub fn new(ledger: Ledger, freshness: Freshness, presence: Presence, frames: FrameLog, tokens: Tokens, shutdown: Shutdown) -> Self {
+        Self { ledger, people: People::new(freshness, presence), frames, tokens, shutdown }
     }
 }
 

@@ -9,6 +9,7 @@ use base64::Engine;
 use serde::{Deserialize, Deserializer};
 
 use super::{Secret, ServerUrl};
+use crate::frames::Kept;
 use crate::limits::{Networks, Rate, Rates};
 
 /// What librdkafka was built with, and brokers offer.
@@ -30,6 +31,8 @@ pub struct Config {
     pub auth: Auth,
     /// Personal data.
     pub keys: Keys,
+    /// What sockets can resume from.
+    pub frames: Frames,
     /// Bounds.
     pub limits: Limits,
     /// Logs.
@@ -305,6 +308,25 @@ impl Limits {
     }
 }
 
+/// `[frames]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frames {
+    /// For how long.
+    #[serde(rename = "retention_seconds", deserialize_with = "seconds")]
+    pub retention: Duration,
+    /// Of one user.
+    pub log_entries: usize,
+}
+
+impl Frames {
+    /// As the logs want it.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept { retention: self.retention, entries: self.log_entries }
+    }
+}
+
 /// `[telemetry]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -386,9 +408,9 @@ impl Config {
     }
 
     /// Every number that its type alone does not bound.
-    fn ranges(&self) -> [(&'static str, u128, RangeInclusive<u128>); 14] {
+    fn ranges(&self) -> [(&'static str, u128, RangeInclusive<u128>); 16] {
         const YEAR: u128 = 31_536_000;
-        let Self { server, postgres, auth, limits, .. } = self;
+        let Self { server, postgres, auth, frames, limits, .. } = self;
         [
             ("server.shutdown_seconds", server.shutdown.as_secs().into(), 1..=600),
             ("postgres.auth_pool", postgres.auth_pool.into(), 1..=1_000),
@@ -403,6 +425,8 @@ impl Config {
             ("auth.refresh_token_seconds", auth.refresh_token.as_secs().into(), 1..=YEAR),
             ("auth.hasher_queue", auth.hasher_queue as u128, 1..=10_000),
             ("auth.revocation_grace_seconds", auth.revocation_grace.as_secs().into(), 0..=3_600),
+            ("frames.retention_seconds", frames.retention.as_secs().into(), 60..=YEAR),
+            ("frames.log_entries", frames.log_entries as u128, 10..=100_000),
             ("limits.command_deadline_ms", limits.command_deadline.as_millis(), 100..=60_000),
         ]
     }

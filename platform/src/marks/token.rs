@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemas::Topic;
 
 use super::Mark;
+use crate::number::{read_number, read_topic, topic_number, write_number};
 
 /// Every partition of every topic in two generations is far below.
 const MOST_MARKS: usize = 64;
@@ -35,12 +36,12 @@ impl ConsistencyToken {
         let mut bytes = Vec::with_capacity(64);
         write_number(&mut bytes, self.incarnations.len() as u64);
         for (topic, incarnation) in &self.incarnations {
-            bytes.push(number(*topic));
+            bytes.push(topic_number(*topic));
             bytes.extend_from_slice(&incarnation.to_be_bytes());
         }
         write_number(&mut bytes, highest.len().min(MOST_MARKS) as u64);
         for ((topic, generation, partition), position) in highest.into_iter().take(MOST_MARKS) {
-            bytes.push(number(topic));
+            bytes.push(topic_number(topic));
             for n in [i64::from(generation), i64::from(partition), position] {
                 write_number(&mut bytes, u64::try_from(n).unwrap_or(0));
             }
@@ -78,48 +79,8 @@ impl ConsistencyToken {
     }
 }
 
-/// Never reused: tokens outlive releases.
-const fn number(topic: Topic) -> u8 {
-    match topic {
-        Topic::Auth => 1,
-        Topic::Messages => 2,
-        Topic::Users => 3,
-    }
-}
-
-fn read_topic(rest: &mut &[u8]) -> Option<Option<Topic>> {
-    let (first, after) = rest.split_first()?;
-    *rest = after;
-    Some(Topic::ALL.iter().copied().find(|topic| number(*topic) == *first))
-}
-
 fn read_count(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(read_number(rest)?).ok().filter(|count| *count <= MOST_MARKS)
-}
-
-/// LEB128, as in protocol buffers.
-fn write_number(bytes: &mut Vec<u8>, mut n: u64) {
-    loop {
-        let low = n.to_le_bytes()[0] & 0x7f;
-        n >>= 7;
-        bytes.push(if n == 0 { low } else { low | 0x80 });
-        if n == 0 {
-            return;
-        }
-    }
-}
-
-fn read_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut n: u64 = 0;
-    for shift in (0..63).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        n |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(n);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

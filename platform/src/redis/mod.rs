@@ -13,6 +13,8 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 use tokio::sync::{Notify, mpsc};
 
+pub use subscription::Said;
+
 use crate::shutdown::Shutdown;
 
 /// How long a call may take.
@@ -111,7 +113,19 @@ impl Redis {
     #[must_use]
     pub fn subscribe(&self, channel: &'static str) -> mpsc::Receiver<Vec<u8>> {
         let (sender, receiver) = mpsc::channel(1024);
-        tokio::spawn(subscription::follow(self.inner.client.clone(), channel, sender));
+        let messages = |said| match said {
+            Said::Began => None,
+            Said::Message(message) => Some(message),
+        };
+        tokio::spawn(subscription::follow(self.inner.client.clone(), vec![channel.to_owned()], sender, messages));
+        receiver
+    }
+
+    /// As [`Redis::subscribe`], several channels over one connection, for those who must know when they may have missed something.
+    #[must_use]
+    pub fn follow(&self, channels: Vec<String>) -> mpsc::Receiver<Said> {
+        let (sender, receiver) = mpsc::channel(1024);
+        tokio::spawn(subscription::follow(self.inner.client.clone(), channels, sender, Some));
         receiver
     }
 

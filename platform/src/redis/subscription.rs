@@ -12,12 +12,21 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Hands on what is published, until the receiver is gone.
-pub(super) async fn follow(client: Client, channel: &'static str, sender: mpsc::Sender<Vec<u8>>) {
+/// What a follower of channels hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// From here on everything is heard; what was said before, since the last message, may not have been.
+    Began,
+    /// A message.
+    Message(Vec<u8>),
+}
+
+/// Hands on what is published, as `heard` makes it, until the receiver is gone.
+pub(super) async fn follow<T>(client: Client, channels: Vec<String>, sender: mpsc::Sender<T>, heard: fn(Said) -> Option<T>) {
     let following = async {
         loop {
-            if let Ok(Ok(subscribed)) = tokio::time::timeout(PATIENCE, subscribe(&client, channel)).await {
-                hand_on(subscribed, &sender).await;
+            if let Ok(Ok(subscribed)) = tokio::time::timeout(PATIENCE, subscribe(&client, &channels)).await {
+                hand_on(subscribed, &sender, heard).await;
             }
             tokio::time::sleep(RETRY_EVERY).await;
         }
@@ -28,19 +37,25 @@ pub(super) async fn follow(client: Client, channel: &'static str, sender: mpsc::
     }
 }
 
-async fn subscribe(client: &Client, channel: &str) -> RedisResult<PubSub> {
+async fn subscribe(client: &Client, channels: &[String]) -> RedisResult<PubSub> {
     let mut connection = client.get_async_pubsub().await?;
-    connection.subscribe(channel).await?;
+    connection.subscribe(channels).await?;
     Ok(connection)
 }
 
 /// Returns when the connection ends.
-async fn hand_on(connection: PubSub, sender: &mpsc::Sender<Vec<u8>>) {
+async fn hand_on<T>(connection: PubSub, sender: &mpsc::Sender<T>, heard: fn(Said) -> Option<T>) {
     let (mut sink, mut messages) = connection.split();
+    if let Some(began) = heard(Said::Began)
+        && sender.send(began).await.is_err()
+    {
+        return;
+    }
     loop {
         tokio::select! {
             message = messages.next() => match message {
-                Some(message) => if sender.send(message.get_payload_bytes().to_vec()).await.is_err() { return },
+                Some(message) => if let Some(said) = heard(Said::Message(message.get_payload_bytes().to_vec()))
+                    && sender.send(said).await.is_err() { return },
                 None => return,
             },
             () = tokio::time::sleep(PING_EVERY) => if !answers(&mut sink).await { return },

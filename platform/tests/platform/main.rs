@@ -4,6 +4,7 @@
 mod auth;
 mod config;
 mod databases;
+mod frames;
 mod fresh;
 mod http;
 mod ledger;

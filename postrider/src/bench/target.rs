@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hyper::Method;
+use platform::config::ServerUrl;
+use platform::private::DataDir;
 use tokio::process::{Child, Command};
 
 use super::TargetOptions;
@@ -52,6 +54,8 @@ struct Started {
     binary: PathBuf,
     kafka: Option<String>,
     data: PathBuf,
+    /// Postgres and Redis of another one; its own without.
+    servers: Option<(ServerUrl, ServerUrl)>,
 }
 
 impl Target {
@@ -72,16 +76,30 @@ impl Target {
             Some(binary) => binary.clone(),
             None => std::env::current_exe()?,
         };
-        let directory = std::env::temp_dir().join(format!("postrider-bench-{}", uuid::Uuid::now_v7().simple()));
-        std::fs::create_dir_all(&directory)?;
+        let directory = temporary()?;
+        let data = data.unwrap_or_else(|| directory.join("data"));
+        Self::started(Started { binary, kafka: options.kafka.clone(), data, servers: None }, directory).await
+    }
+
+    /// One more process on the servers of this one, which has started them.
+    pub async fn another(&self) -> Result<Self> {
+        let first = self.command.as_ref().context("only a system that was started here has servers to share")?;
+        let running = DataDir::open(&first.data)?.running()?.context("the first process does not run")?;
+        let servers = running.postgres().zip(running.redis()).context("the first process has no servers of its own")?;
+        let directory = temporary()?;
+        let data = directory.join("data");
+        Self::started(Started { binary: first.binary.clone(), kafka: first.kafka.clone(), data, servers: Some(servers) }, directory).await
+    }
+
+    async fn started(command: Started, directory: PathBuf) -> Result<Self> {
         let mut target = Self {
             url: String::new(),
             ready_after: None,
             pid: None,
             metrics_port: None,
-            broker: options.kafka.is_some(),
+            broker: command.kafka.is_some(),
             child: None,
-            command: Some(Started { binary, kafka: options.kafka.clone(), data: data.unwrap_or_else(|| directory.join("data")) }),
+            command: Some(command),
             directory: Some(directory),
         };
         if let Err(error) = target.start().await {
@@ -90,6 +108,11 @@ impl Target {
             return Err(error);
         }
         Ok(target)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// A system that somebody else started, once it has said that it is ready.
@@ -107,7 +130,7 @@ impl Target {
     }
 
     async fn start(&mut self) -> Result<()> {
-        let (Some(Started { binary, kafka, data }), Some(directory)) = (&self.command, &self.directory) else { return Ok(()) };
+        let (Some(Started { binary, kafka, data, servers }), Some(directory)) = (&self.command, &self.directory) else { return Ok(()) };
         let (port, metrics) = (free_port()?, free_port()?);
         let log = std::fs::File::create(directory.join("log"))?;
         let mut command = Command::new(binary);
@@ -129,6 +152,9 @@ impl Target {
         // What is measured is the system, not its patience with the few who ask here for many.
         if knows_limits(binary).await? {
             command.envs(LIFTED.map(|limit| (format!("POSTRIDER_LIMITS__{limit}"), "1000000000")));
+        }
+        if let Some((postgres, redis)) = servers {
+            command.env("DATABASE_URL", postgres.expose()).env("REDIS_URL", redis.expose());
         }
         if let Some(brokers) = kafka {
             // Topics of its own: those of an earlier run belong to a ledger that is gone.
@@ -224,6 +250,13 @@ async fn knows_limits(binary: &Path) -> Result<bool> {
     let shown = Command::new(binary).arg("config").env_clear().stdin(Stdio::null()).output();
     let shown = tokio::time::timeout(Duration::from_secs(10), shown).await.context("`postrider config` did not end")??;
     Ok(String::from_utf8_lossy(&shown.stdout).contains("limits.public_burst"))
+}
+
+/// A directory of its own.
+fn temporary() -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("postrider-bench-{}", uuid::Uuid::now_v7().simple()));
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 fn free_port() -> Result<u16> {

@@ -46,7 +46,7 @@ impl Projection for Contacts {
     type Model = read_models::Contacts;
     type Folded = Fold;
 
-    const BUILD: i32 = 1;
+    const BUILD: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Fold, ApplyError> {

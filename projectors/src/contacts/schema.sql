@@ -9,3 +9,5 @@ CREATE TABLE contacts (
   CONSTRAINT contacts_once PRIMARY KEY (user_id, contact_id)
 );
 CREATE INDEX contacts_in_order ON contacts (user_id, added_at, contact_row_id);
+-- Whoever comes or goes is told to those who have them in their list.
+CREATE INDEX contacts_by_contact ON contacts (contact_id, user_id);

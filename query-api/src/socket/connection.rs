@@ -293,9 +293,8 @@ impl Connection {
         let seen = bookmark.cursor.places;
         let (begun, shown) = (&self.begun, &self.shown);
         let missing = stored.entries.iter().filter(|entry| entry.position <= begun.at(entry.topic, entry.partition));
-        let missing: Vec<Owed> = missing
-            .filter_map(|entry| Owed::again(entry, entry.topic == Topic::Messages && shown.contains(&entry.position)))
-            .collect();
+        let missing: Vec<Owed> =
+            missing.filter_map(|entry| Owed::again(entry, entry.topic == Topic::Messages && shown.contains(&entry.position))).collect();
         // From now on, everything after the earlier of the two has been told here.
         self.begun = earlier(&self.begun, &seen);
         self.following = Some(Box::new(seen));

@@ -45,13 +45,7 @@ impl Answers for Switched {
     fn describe(_: &mut Operation) {}
 }
 
-async fn open(
-    State(hub): State<Hub>,
-    opener: Opener,
-    Id(user): Id<UserId>,
-    params: Params,
-    upgrade: Upgrade,
-) -> Result<Switched, Problem> {
+async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, params: Params, upgrade: Upgrade) -> Result<Switched, Problem> {
     let shutdown = hub.inner.below.shutdown.clone();
     if shutdown.is_draining() {
         return Err(away());

@@ -56,7 +56,9 @@ pub(super) fn told(receiver: UserId, at: Timestamp, frame: &Frame, facts: &Facts
     match frame {
         Frame::Message { id, relay, .. } => message(facts.body(*id)?, *relay, at, peer),
         Frame::Sent { id, client, .. } => Told::of(&Sent::of(*id, client.as_deref(), at), peer),
-        Frame::Delivered { id, by } => Told::of(&Receipt { r#type: "message_delivered", message_id: *id, user_id: *by, up_to: false, timestamp: at }, peer),
+        Frame::Delivered { id, by } => {
+            Told::of(&Receipt { r#type: "message_delivered", message_id: *id, user_id: *by, up_to: false, timestamp: at }, peer)
+        }
         Frame::Read { id, by, up_to } => facts
             .shows_reading(*by)
             .then(|| Told::of(&Receipt { r#type: "message_read", message_id: *id, user_id: *by, up_to: *up_to, timestamp: at }, peer))
@@ -109,7 +111,11 @@ fn message(body: &str, relay: bool, at: Timestamp, peer: Option<UserId>) -> Opti
             return None;
         }
     };
-    if relay { Told::of(&Relayed { r#type: "relay_message", data: RelayedBody::of(&body, at) }, peer) } else { Told::of(&NewMessage::of(&body, at), peer) }
+    if relay {
+        Told::of(&Relayed { r#type: "relay_message", data: RelayedBody::of(&body, at) }, peer)
+    } else {
+        Told::of(&NewMessage::of(&body, at), peer)
+    }
 }
 
 /// A message that waits, as the queue has it.

@@ -128,9 +128,7 @@ pub(super) fn begin(step: Step, hub: &Hub, held: &Arc<Held>, places: &Places) ->
     let (hub, held) = (hub.clone(), held.clone());
     Ok(match step {
         Step::Say(told) => return Err(told.into_iter().map(Owed::Resumed).collect()),
-        Step::Waiting(waiting) => Box::pin(async move {
-            Ok(Done::Page(page(&hub, &held, &waiting).await?))
-        }),
+        Step::Waiting(waiting) => Box::pin(async move { Ok(Done::Page(page(&hub, &held, &waiting).await?)) }),
         Step::CatchUp => {
             let places = places.clone();
             Box::pin(async move { Ok(Done::CaughtUp(read(&hub, &held, &places).await?)) })

@@ -25,5 +25,6 @@ mod sessions;
 mod shapes;
 mod slice;
 mod socket_protocol;
+mod sockets;
 mod two_processes;
 mod two_processes_auth;

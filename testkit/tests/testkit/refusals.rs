@@ -56,6 +56,8 @@ pub(crate) fn routes() -> Vec<(Method, &'static str, bool)> {
         (Method::DELETE, "/api/v1/relay/{message}", false),
         (Method::POST, "/api/v1/relay/user/{me}/online", false),
         (Method::POST, "/api/v1/relay/user/{me}/offline", false),
+        (Method::POST, "/api/v1/realtime/tickets", false),
+        (Method::GET, "/ws/{me}", false),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -47,9 +47,11 @@ pub struct Options {
     from: Option<Ipv4Addr>,
 }
 
-#[derive(Debug, Serialize)]
-struct Figures {
-    sockets: u32,
+/// What was seen.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Figures {
+    /// Open at once.
+    pub sockets: u32,
     people: u32,
     connects_per_second: f64,
     /// Of the server, per connection.
@@ -181,7 +183,8 @@ fn mib(usage: Usage) -> f64 {
 }
 
 impl Figures {
-    fn table(&self) -> String {
+    /// As a table for people.
+    pub fn table(&self) -> String {
         let mut out = format!(
             "sockets             {:>12}\npeople              {:>12}\nopened              {:>12.0} /s, {:.0} µs CPU each\n",
             self.sockets, self.people, self.connects_per_second, self.connect_cpu_us

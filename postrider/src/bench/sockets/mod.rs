@@ -2,6 +2,7 @@
 
 mod fan;
 mod idle;
+mod many;
 mod send;
 mod traffic;
 mod waiting;
@@ -19,6 +20,8 @@ use crate::settings::Flags;
 pub enum Sockets {
     /// Many that are only open: memory of each as a slope, connections per second, what pings cost.
     Idle(idle::Options),
+    /// The same over several processes on the same servers, each with a generator of its own: more than the descriptors of one allow.
+    Many(many::Options),
     /// Messages to people whose socket is open: how long until the 2xx, and until the recipient has the frame.
     Send(send::Options),
     /// Many messages that wait: from connecting until all of them are there, and what that does to others.
@@ -31,6 +34,7 @@ pub enum Sockets {
 pub async fn run(what: Sockets, flags: Flags) -> Result<()> {
     match what {
         Sockets::Idle(options) => idle::run(options).await,
+        Sockets::Many(options) => many::run(options).await,
         Sockets::Send(options) => send::run(options).await,
         Sockets::Waiting(options) => waiting::run(options, flags).await,
         Sockets::Fan(options) => fan::run(options).await,

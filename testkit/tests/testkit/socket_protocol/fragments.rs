@@ -50,7 +50,9 @@ async fn a_continuation_of_nothing_fails_the_connection_5_9_to_5_14() {
     let last = [Out::of(CONTINUATION, "continues nothing"), Out::of(TEXT, ping_of(30))];
     let more = [Out::part(CONTINUATION, "continues nothing"), Out::of(TEXT, ping_of(30))];
     let bytes = |frames: &[Out; 2]| -> Vec<u8> { frames.iter().flat_map(Out::bytes).collect() };
-    for (number, frames, length) in [("5.9", &last, 500), ("5.10", &last, 23), ("5.11", &last, 1), ("5.12", &more, 500), ("5.13", &more, 23), ("5.14", &more, 1)] {
+    for (number, frames, length) in
+        [("5.9", &last, 500), ("5.10", &last, 23), ("5.11", &last, 1), ("5.12", &more, 500), ("5.13", &more, 23), ("5.14", &more, 1)]
+    {
         let mut case = judge.case(number).await;
         case.wire.chopped(&bytes(frames), length).await;
         case.fails(&[1002]).await;

@@ -59,7 +59,9 @@ async fn an_upgrade_that_lacks_something_is_refused_and_not_upgraded() {
         }
     }
     let mut lower = judge.case("names in any case").await;
-    let request = upgrade(judge.person(), "").replace("Upgrade: websocket", "uPgRaDe: WebSocket").replace("Connection: Upgrade", "connection: keep-alive, uPGRADE");
+    let request = upgrade(judge.person(), "")
+        .replace("Upgrade: websocket", "uPgRaDe: WebSocket")
+        .replace("Connection: Upgrade", "connection: keep-alive, uPGRADE");
     let (wire, head) = Wire::shake(&request, port).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     lower.wire = wire;

@@ -19,7 +19,8 @@ async fn a_reserved_bit_fails_the_connection_3() {
         }
         second.fails(&[1002]).await;
     }
-    for (number, frame) in [("3.5", Out::of(BINARY, vec![0; 30]).rsv(5)), ("3.6", Out::of(PING, "Hello").rsv(6)), ("3.7", Out::of(CLOSE, "").rsv(7))]
+    for (number, frame) in
+        [("3.5", Out::of(BINARY, vec![0; 30]).rsv(5)), ("3.6", Out::of(PING, "Hello").rsv(6)), ("3.7", Out::of(CLOSE, "").rsv(7))]
     {
         let mut case = judge.case(number).await;
         case.send(frame).await;
@@ -35,9 +36,14 @@ async fn an_opcode_that_means_nothing_fails_the_connection_4() {
         case.send(Out::of(opcode, payload)).await;
         case.fails(&[1002]).await;
     }
-    for (number, opcode, payload) in
-        [("4.1.3", 5, ""), ("4.1.4", 6, "reserved"), ("4.1.5", 7, "reserved"), ("4.2.3", 13, ""), ("4.2.4", 14, "reserved"), ("4.2.5", 15, "reserved")]
-    {
+    for (number, opcode, payload) in [
+        ("4.1.3", 5, ""),
+        ("4.1.4", 6, "reserved"),
+        ("4.1.5", 7, "reserved"),
+        ("4.2.3", 13, ""),
+        ("4.2.4", 14, "reserved"),
+        ("4.2.5", 15, "reserved"),
+    ] {
         let mut case = judge.case(number).await;
         case.send(Out::of(TEXT, ping_of(30))).await.pong().await;
         let bytes = [Out::of(opcode, payload).bytes(), Out::of(PING, "").bytes()].concat();

@@ -81,7 +81,8 @@ fn sequences() -> Vec<(u32, Vec<(bool, Vec<u8>)>)> {
         b"\xfb\xbf\xbf\xbf",
         b"\xfd\xbf\xbf\xbf\xbf",
     ];
-    let continuations: Vec<&[u8]> = vec![b"\x80", b"\xbf", b"\x80\xbf", b"\x80\xbf\x80", b"\x80\xbf\x80\xbf", b"\x80\xbf\x80\xbf\x80", b"\x80\xbf\x80\xbf\x80\xbf"];
+    let continuations: Vec<&[u8]> =
+        vec![b"\x80", b"\xbf", b"\x80\xbf", b"\x80\xbf\x80", b"\x80\xbf\x80\xbf", b"\x80\xbf\x80\xbf\x80", b"\x80\xbf\x80\xbf\x80\xbf"];
     // The last two of each plane, which are no characters, and UTF-8 all the same.
     let no_characters = (0..=16_u32).flat_map(|plane| [0xfffe, 0xffff].map(|low| plane << 16 | low)).filter_map(char::from_u32);
     vec![

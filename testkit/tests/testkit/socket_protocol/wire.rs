@@ -98,7 +98,9 @@ pub enum In {
     /// Code (1005: none) and reason.
     Close(u16, String),
     /// The end of the connection; whether by a reset.
-    End { reset: bool },
+    End {
+        reset: bool,
+    },
 }
 
 /// A connection that speaks WebSocket.

@@ -3,8 +3,9 @@
 //! Operational data, never an event and never rebuilt. Nothing may rest on it but what people are shown: a lease that was lost makes nobody miss a
 //! message. While Redis is away nobody is known to be online, and nobody's last visit is known; that is no error.
 
+mod scripts;
+
 use std::fmt;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use ::redis::Script;
@@ -13,49 +14,17 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::redis::{Redis, RedisAway};
+use scripts::{CHANGED, COME, GO, NEWS, NEWS_KEPT, ONLINE, SEEN};
 
 /// How long a lease holds unless it is renewed.
 pub const LEASE: Duration = Duration::from_secs(60);
 
-/// User → end of the longest of their leases, in ms since 1970 by the clock of Redis.
-const ONLINE: &str = "presence:online";
-/// User → when they last came, renewed or left, in the same time.
-const SEEN: &str = "presence:seen";
 /// Lone questions that wait at the same time are asked together.
 const TOGETHER: usize = 256;
 const QUEUE: usize = 4_096;
 
-/// KEYS: [`ONLINE`], [`SEEN`], the user's holders. ARGV: user, holder, lease in ms. Whatever has ended goes by the way.
-static COME: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
-        local time = redis.call('TIME')
-        local now = time[1] * 1000 + math.floor(time[2] / 1000)
-        local ends = now + ARGV[3]
-        redis.call('ZADD', KEYS[3], ends, ARGV[2])
-        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-        if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
-        redis.call('ZADD', KEYS[1], 'GT', ends, ARGV[1])
-        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-        redis.call('ZADD', KEYS[2], now, ARGV[1])
-        return 0",
-    )
-});
-
-/// KEYS: [`ONLINE`], [`SEEN`], the user's holders. ARGV: user, holder.
-static GO: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
-        local time = redis.call('TIME')
-        local now = time[1] * 1000 + math.floor(time[2] / 1000)
-        redis.call('ZREM', KEYS[3], ARGV[2])
-        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-        local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
-        if last[2] then redis.call('ZADD', KEYS[1], last[2], ARGV[1]) else redis.call('ZREM', KEYS[1], ARGV[1]) end
-        redis.call('ZADD', KEYS[2], now, ARGV[1])
-        return 0",
-    )
-});
+/// How many users' leases go into one script call.
+const AT_ONCE: usize = 128;
 
 /// Seconds and microseconds since 1970, by the clock of Redis.
 type Time = (i64, i64);
@@ -99,22 +68,57 @@ impl Presence {
         Self { redis, lease, asks }
     }
 
-    /// Takes or renews a lease: `holder` is unique among those of the user (a socket's id, a session's).
+    /// Takes or renews a lease: `holder` is unique among those of the user (a process with sockets, a session).
     pub async fn online(&self, user: UserId, holder: &str) {
-        let args = [user.to_string(), holder.to_owned(), self.lease.as_millis().to_string()];
-        self.tell(&COME, user, &args).await;
+        note(self.come(&[user], holder, false).await);
     }
 
     /// Gives a lease up at once. Others of the same user stand.
     pub async fn offline(&self, user: UserId, holder: &str) {
-        self.tell(&GO, user, &[user.to_string(), holder.to_owned()]).await;
+        note(self.go(&[user], holder, Duration::ZERO).await);
     }
 
-    async fn tell(&self, script: &Script, user: UserId, args: &[String]) {
-        let keys = [ONLINE.to_owned(), SEEN.to_owned(), format!("presence:of:{user}")];
-        if let Err(error) = self.redis.script::<i64>(script, &keys, args).await {
-            tracing::debug!(%error, "a lease could not be noted");
+    /// Takes leases for many, or renews them. How many of them became online by that: they are among what [`Presence::changed`] answers next.
+    ///
+    /// # Errors
+    /// [`RedisAway`]: some may have been taken.
+    pub async fn come(&self, users: &[UserId], holder: &str, renewal: bool) -> Result<u64, RedisAway> {
+        let lease = self.lease.as_millis().to_string();
+        self.of_each(&COME, users, &[holder, &lease, if renewal { "1" } else { "0" }]).await
+    }
+
+    /// Lets many leases of a holder end after a while, if not renewed before. How many are offline by that already.
+    ///
+    /// # Errors
+    /// [`RedisAway`]: some may have been changed; the others end as they would have.
+    pub async fn go(&self, users: &[UserId], holder: &str, after: Duration) -> Result<u64, RedisAway> {
+        self.of_each(&GO, users, &[holder, &after.as_millis().to_string()]).await
+    }
+
+    async fn of_each(&self, script: &Script, users: &[UserId], what: &[&str]) -> Result<u64, RedisAway> {
+        let mut changed = 0;
+        for users in users.chunks(AT_ONCE) {
+            let holders = users.iter().map(|user| format!("presence:of:{user}"));
+            let keys: Vec<String> = [ONLINE, SEEN, NEWS].map(str::to_owned).into_iter().chain(holders).collect();
+            let what = what.iter().map(|word| (*word).to_owned()).chain([NEWS_KEPT.to_string()]);
+            let args: Vec<String> = what.chain(users.iter().map(ToString::to_string)).collect();
+            changed += self.redis.script::<u64>(script, &keys, &args).await?;
         }
+        Ok(changed)
+    }
+
+    /// Who came or left since somebody asked last, at most `most` of those who did something and as many of those whose lease has ended. Each change is answered to one asker, whichever process
+    /// brought it about: it tells whoever is to know, or nobody does. What they are by now is [`Presence::of`]'s to say.
+    ///
+    /// # Errors
+    /// [`RedisAway`]
+    pub async fn changed(&self, most: usize) -> Result<Vec<UserId>, RedisAway> {
+        let keys = [ONLINE.to_owned(), NEWS.to_owned()];
+        let users: Vec<String> = self.redis.script(&CHANGED, &keys, &[most.to_string()]).await?;
+        let mut users: Vec<UserId> = users.iter().filter_map(|user| user.parse().ok()).collect();
+        users.sort_unstable();
+        users.dedup();
+        Ok(users)
     }
 
     /// What is known of each of them, in their order, in one round trip.
@@ -183,6 +187,12 @@ async fn answer(mut asked: mpsc::Receiver<Ask>, redis: Redis) {
             // Who has gone meanwhile does not want to know.
             let _ = one.answer.send(holds(ends, now));
         }
+    }
+}
+
+fn note(told: Result<u64, RedisAway>) {
+    if let Err(error) = told {
+        tracing::debug!(%error, "a lease could not be noted");
     }
 }
 

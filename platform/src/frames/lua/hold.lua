@@ -1,0 +1,12 @@
+-- ARGV: pusher, life of a hold in ms, number of topics, topics, users. Answers the number of each user's newest entry (0: none), and per topic the checkpoint.
+local pusher, life = take(), take()
+local standings, numbers = {}, {}
+for i = 1, tonumber(take()) do standings[i] = redis.call('HGETALL', 'frames:at:' .. take()) end
+while ARGV[at_arg + 1] do
+  local user = take()
+  local key = 'frames:held:' .. user
+  redis.call('SADD', key, pusher)
+  redis.call('PEXPIRE', key, life)
+  numbers[#numbers + 1] = redis.call('HGET', 'frames:of:' .. user, 'n') or '0'
+end
+return {numbers, standings}

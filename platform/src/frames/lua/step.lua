@@ -1,0 +1,74 @@
+-- ARGV: topic, life, retention, grain, entries kept; then, each with their number before them: moves (partition, from or '', to), bodies (id, text), gone (id),
+-- blocks (by, towards, 1 or 0, position), appends (user, partition, position, text, body or '', one or '', other).
+-- Answers whether it is taken: 1, also when it was before; 0: the checkpoint is another.
+local topic, life, retention, grain, most = take(), take(), tonumber(take()), tonumber(take()), tonumber(take())
+local at = 'frames:at:' .. topic
+if redis.call('HGET', at, 'life') ~= life then return 0 end
+local unmoved, taken, moves = true, true, {}
+for _ = 1, tonumber(take()) do
+  local partition, from, to = take(), take(), take()
+  local stands = redis.call('HGET', at, partition) or ''
+  unmoved = unmoved and stands == from
+  taken = taken and stands == to
+  moves[#moves + 1] = partition
+  moves[#moves + 1] = to
+end
+if taken then return 1 end
+if not unmoved then return 0 end
+
+age(topic, retention)
+local moved, sampled = unpack(redis.call('HMGET', at, 'moved', 'sampled'))
+if now - tonumber(sampled) >= grain then
+  redis.call('RPUSH', 'frames:past:' .. topic, cjson.encode({t = tonumber(moved), rows = rows(topic)}))
+  redis.call('HSET', at, 'sampled', whole(now))
+end
+redis.call('HSET', at, 'moved', whole(now), unpack(moves))
+
+-- A body or an entry outlives the moment from which on it counts as gone.
+local life_ms = whole(retention + 2 * grain)
+local bodies = {}
+for _ = 1, tonumber(take()) do
+  local id, text = take(), take()
+  bodies[id] = text
+  redis.call('SET', 'frames:body:' .. id, text, 'PX', life_ms)
+end
+for _ = 1, tonumber(take()) do redis.call('DEL', 'frames:body:' .. take()) end
+for _ = 1, tonumber(take()) do
+  local by, towards, stands, position = take(), take(), take(), take()
+  set_block(by, towards, stands == '1', position, false)
+end
+
+local function append(user, partition, position, text, body)
+  local of, log, place = 'frames:of:' .. user, 'frames:log:' .. user, topic .. '/' .. partition
+  local newest, reached = unpack(redis.call('HMGET', of, 'n', place))
+  if reached and not less(reached, position) then return end
+  local number = (newest and tonumber(newest) or now) + 1
+  if newest then
+    redis.call('HSET', of, 'n', whole(number), place, position)
+  else
+    -- Numbers begin with the time, so that a log that is begun anew goes on above its predecessor.
+    redis.call('DEL', log)
+    redis.call('HSET', of, 'n', whole(number), 'f', whole(number), place, position)
+  end
+  local length = redis.call('RPUSH', log, place .. ' ' .. position .. ' ' .. text)
+  while length > most do
+    local cut_place, cut_position = string.match(redis.call('LPOP', log), '^(%S+) (%d+) ')
+    redis.call('HSET', of, '-' .. cut_place, cut_position)
+    redis.call('HINCRBY', of, 'f', 1)
+    length = length - 1
+  end
+  redis.call('PEXPIRE', of, life_ms)
+  redis.call('PEXPIRE', log, life_ms)
+  local told = pushers(user)
+  if #told == 0 then return end
+  local content = body ~= '' and (bodies[body] or redis.call('GET', 'frames:body:' .. body)) or nil
+  local head = table.concat({'e', user, whole(number), newest or '0', topic, partition, position, #text, content and #content or '-'}, ' ')
+  local item = head .. '\n' .. text .. (content or '')
+  for _, id in ipairs(told) do tell(id, item) end
+end
+for _ = 1, tonumber(take()) do
+  local user, partition, position, text, body, one, other = take(), take(), take(), take(), take(), take(), take()
+  if one == '' or not (blocks(one, other) or blocks(other, one)) then append(user, partition, position, text, body) end
+end
+send()
+return 1

@@ -1,0 +1,152 @@
+use platform::frames::{Block, Kept, Stepped};
+use platform::log::SCAN;
+use schemas::Topic::{Messages, Users};
+use uuid::Uuid;
+
+use super::support::*;
+use crate::own_redis::OwnRedis;
+
+#[tokio::test]
+async fn what_was_appended_is_read_after_any_place_in_its_order() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (ann, bob) = (user(), user());
+    projection.append(vec![entry(ann, 3, 9), entry(bob, 3, 9), entry(ann, 5, 10)]).await;
+    projection.append(vec![entry(ann, 3, 100), entry(ann, 5, 101)]).await;
+
+    assert_eq!(texts(&log, ann, &places(&[])).await, (vec!["3/9".into(), "5/10".into(), "3/100".into(), "5/101".into()], true));
+    assert_eq!(texts(&log, ann, &places(&[(Messages, 3, 9)])).await.0, ["5/10", "3/100", "5/101"]);
+    assert_eq!(texts(&log, ann, &places(&[(Messages, 3, 9), (Messages, 5, 10)])).await.0, ["3/100", "5/101"]);
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 99)])).await.0, ["3/100", "5/101"]);
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 10), (Messages, 5, 500)])).await.0, ["3/100"]);
+    assert_eq!(texts(&log, user(), &places(&[])).await, (vec![], true));
+    let head = log.after(ann, &places(&[])).await.unwrap().head;
+    assert_eq!(texts(&log, ann, &head).await, (vec![], true));
+    assert_eq!(head.at(Messages, 7), 101);
+    let numbers: Vec<u64> = log.after(ann, &places(&[])).await.unwrap().entries.iter().map(|entry| entry.seq).collect();
+    assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn a_step_that_is_taken_again_changes_nothing_and_one_from_elsewhere_is_refused() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let mut late = Projection::of(&log, Messages).await;
+    let ann = user();
+    let step = projection.step(vec![entry(ann, 3, 9)]);
+    assert_eq!(projection.take(step.clone()).await, Stepped::Taken);
+    assert_eq!(projection.take(step.clone()).await, Stepped::Taken, "taken again tells");
+    projection.append(vec![entry(ann, 3, 11)]).await;
+    assert_eq!(projection.take(step).await, Stepped::Moved);
+    let other = late.step(vec![entry(ann, 3, 10)]);
+    assert_eq!(late.take(other).await, Stepped::Moved);
+    assert_eq!(texts(&log, ann, &places(&[])).await.0, ["3/9", "3/11"]);
+    // Two that read different partitions of Kafka.
+    let mut both = [Projection::of(&log, Messages).await, Projection::of(&log, Messages).await];
+    for (who, partition, position) in [(0, 1, 20), (1, 2, 21), (0, 1, 22), (1, 2, 23)] {
+        let projection = &mut both[who];
+        let mut step = projection.step(vec![entry(ann, partition, position)]);
+        step.to.remove(&(Messages, SCAN));
+        assert_eq!(projection.take(step).await, Stepped::Taken);
+    }
+    assert_eq!(texts(&log, ann, &places(&[(Messages, 3, 11)])).await.0, ["1/20", "2/21", "1/22", "2/23"]);
+}
+
+#[tokio::test]
+async fn logs_that_begin_at_an_older_place_repeat_and_reorder_nothing() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let ann = user();
+    for position in [5, 6, 7, 100] {
+        projection.append(vec![entry(ann, 3, position)]).await;
+    }
+    let mut direct = server.directly().await;
+    ::redis::cmd("DEL").arg("frames:at:messages").exec_async(&mut direct).await.unwrap();
+    assert_eq!(log.stands(Messages).await.unwrap(), None);
+    log.begin(Messages, &at(Messages, &[(3, 6)], 6)).await.unwrap();
+    let mut again = Projection::of(&log, Messages).await;
+    again.append(vec![entry(ann, 3, 7), entry(ann, 3, 100), entry(ann, 3, 101)]).await;
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 6)])).await, (vec!["3/7".into(), "3/100".into(), "3/101".into()], true));
+    assert!(!texts(&log, ann, &places(&[(Messages, SCAN, 5)])).await.1, "nothing is known of what was before the beginning");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_says_from_which_places_on_it_is_whole() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, Kept { entries: 3, ..kept() }).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (ann, bob) = (user(), user());
+    for (partition, position) in [(1, 10), (2, 11), (1, 12), (2, 13), (1, 14)] {
+        projection.append(vec![entry(ann, partition, position), entry(bob, 9, position)]).await;
+    }
+    assert_eq!(texts(&log, ann, &places(&[])).await, (vec!["1/12".into(), "2/13".into(), "1/14".into()], false));
+    assert!(!texts(&log, ann, &places(&[(Messages, 1, 10)])).await.1, "of partition 2 something is missing");
+    assert_eq!(
+        texts(&log, ann, &places(&[(Messages, 1, 10), (Messages, 2, 11)])).await,
+        (vec!["1/12".into(), "2/13".into(), "1/14".into()], true)
+    );
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 13)])).await, (vec!["1/14".into()], true));
+}
+
+#[tokio::test]
+async fn nothing_is_appended_between_two_of_whom_one_blocks_the_other_whoever_tells_it_first() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let (mut messages, mut users) = (Projection::of(&log, Messages).await, Projection::of(&log, Users).await);
+    let (ann, bob) = (user(), user());
+    let mut position = 0;
+    let mut sent = async |one, other| {
+        position += 1;
+        let mut append = entry(ann, 3, position);
+        append.between = Some((one, other));
+        messages.append(vec![append]).await;
+        texts(&log, ann, &places(&[(Messages, 3, position - 1)])).await.0.len() == 1
+    };
+    let block = |stands, position| Block { by: ann, towards: bob, stands, partition: 4, position };
+    assert!(sent(ann, bob).await);
+    // The command tells first, the projection repeats it.
+    log.blocked(&block(true, 50)).await.unwrap();
+    assert!(!sent(ann, bob).await && !sent(bob, ann).await);
+    users.blocks(vec![block(true, 50)]).await;
+    assert!(!sent(ann, bob).await);
+    // What is older says nothing, however late it comes.
+    log.blocked(&block(false, 49)).await.unwrap();
+    assert!(!sent(ann, bob).await);
+    log.blocked(&block(false, 60)).await.unwrap();
+    assert!(sent(bob, ann).await);
+    log.blocked(&block(true, 55)).await.unwrap();
+    assert!(sent(bob, ann).await);
+    users.blocks(vec![block(true, 55), block(false, 60)]).await;
+    assert!(sent(bob, ann).await);
+    log.blocked(&block(true, 55)).await.unwrap();
+    assert!(sent(bob, ann).await, "the projection has seen that it was lifted");
+    // The projection alone: its command died.
+    users.blocks(vec![block(true, 70)]).await;
+    assert!(!sent(bob, ann).await);
+    users.blocks(vec![block(false, 71), block(true, 72), block(false, 73)]).await;
+    assert!(sent(bob, ann).await);
+    assert!(sent(user(), ann).await);
+    let mut direct = server.directly().await;
+    let left: i64 = ::redis::cmd("HLEN").arg("frames:blocks").query_async(&mut direct).await.unwrap();
+    assert_eq!(left, 0, "what is lifted leaves nothing behind");
+}
+
+#[tokio::test]
+async fn bodies_are_kept_once_and_go_with_their_message() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (one, two, ann) = (Uuid::now_v7(), Uuid::now_v7(), user());
+    let mut step = projection.step(vec![entry(ann, 3, 9)]);
+    step.bodies = vec![(one, "one".into()), (two, "zwö".into())];
+    assert_eq!(projection.take(step).await, Stepped::Taken);
+    assert_eq!(log.bodies(&[two, Uuid::now_v7(), one]).await.unwrap(), [Some("zwö".into()), None, Some("one".into())]);
+    let mut step = projection.step(vec![entry(ann, 3, 10)]);
+    step.gone = vec![two];
+    assert_eq!(projection.take(step).await, Stepped::Taken);
+    assert_eq!(log.bodies(&[two, one]).await.unwrap(), [None, Some("one".into())]);
+    assert!(log.bodies(&[]).await.unwrap().is_empty());
+}

@@ -1,0 +1,358 @@
+//! Batch after batch, from a source into the logs.
+
+use std::time::{Duration, Instant};
+
+use platform::config::StartError;
+use platform::frames::{FrameLog, Step, Stepped};
+use platform::fresh::Reached;
+use platform::http::health::Readiness;
+use platform::log::{Checkpoint, Checkpoints, Ends, EventSource, LEDGER, SCAN, SourceBatch, SourceError};
+use platform::marks::{Heads, Mark};
+use platform::redis::RedisAway;
+use platform::shutdown::Shutdown;
+use schemas::Topic;
+use schemas::read_models::{Contacts, Conversations, ReadModel, Relay};
+use sqlx::PgPool;
+
+use super::Fold;
+use super::owner::Owner;
+
+/// Of one step: Redis does nothing else meanwhile.
+const STEP_EVENTS: usize = 256;
+const STEP_BYTES: usize = 1 << 20;
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+const STAND_BY: Duration = Duration::from_millis(500);
+/// How often a Redis that is away is tried with a step.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+/// How often lag is measured, and the lock looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What the projection needs besides a source.
+#[derive(Debug, Clone)]
+pub struct FramesConfig {
+    /// Where it appends.
+    pub log: FrameLog,
+    /// How far the read models are that it announces.
+    pub reached: Reached,
+    /// Where the ledgers end.
+    pub heads: Heads,
+    /// Where its lock is: `message_db`.
+    pub pool: PgPool,
+    /// Where "caught up once" is told, under [`name`].
+    pub readiness: Readiness,
+    /// The ledger is the source, and one process at a time reads it; else Kafka is, and divides the partitions.
+    pub exclusive: bool,
+}
+
+/// How the projection is called in a topic: lock, metric label, condition of readiness.
+#[must_use]
+pub const fn name(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Messages => "frames.messages",
+        Topic::Users => "frames.users",
+        Topic::Auth => "frames.auth",
+    }
+}
+
+/// The projection of one topic.
+#[derive(Debug)]
+pub struct Frames {
+    topic: Topic,
+    config: FramesConfig,
+    /// Where it last stood, for a Redis that has forgotten it.
+    remembered: Option<Checkpoints>,
+}
+
+enum Ended {
+    Drained,
+    /// Read the checkpoint again.
+    Moved,
+}
+
+/// Why a session ended early.
+enum Trouble {
+    /// Something did not answer: try again.
+    Away(Box<dyn std::error::Error + Send + Sync>),
+    /// What a retry cannot mend.
+    Stop(StartError),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Away(Box::new(error))
+    }
+}
+
+impl From<RedisAway> for Trouble {
+    fn from(error: RedisAway) -> Self {
+        Self::Away(Box::new(error))
+    }
+}
+
+impl Frames {
+    /// One that has not begun.
+    #[must_use]
+    pub fn new(topic: Topic, config: FramesConfig) -> Self {
+        Self { topic, config, remembered: None }
+    }
+
+    /// Follows the source until the drain. What does not answer is tried again (100 ms to 5 s); events that cannot be read are passed over, since the read models park them.
+    ///
+    /// # Errors
+    /// What a retry cannot mend: a gap in the topic, a log that is ahead of its ledger.
+    ///
+    /// # Cancel safety
+    /// Safe: a step that was cut off is taken or not, and looked for at the next start.
+    pub async fn run(mut self, mut source: Box<dyn EventSource>, shutdown: Shutdown) -> Result<(), StartError> {
+        let mut pause = SHORTEST;
+        loop {
+            let began = Instant::now();
+            match self.session(&mut *source, &shutdown).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Stop(error)) => return Err(error),
+                Err(Trouble::Away(error)) => {
+                    if began.elapsed() > LONGEST {
+                        pause = SHORTEST;
+                    }
+                    let cause = error.source().map(ToString::to_string);
+                    tracing::warn!(projection = self.name(), %error, cause, pause_ms = pause.as_millis(), "frames will try again");
+                    tokio::select! {
+                        () = shutdown.draining() => return Ok(()),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST);
+                }
+            }
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        name(self.topic)
+    }
+
+    fn broken(&self, error: SourceError) -> Trouble {
+        match error {
+            SourceError::Unavailable(..) | SourceError::Reassigned => Trouble::Away(Box::new(error)),
+            SourceError::Gap { .. } | SourceError::Foreign { .. } | SourceError::Ahead(_) => {
+                Trouble::Stop(StartError::because(format!("the projection {} stopped", self.name()), error))
+            }
+        }
+    }
+
+    /// From taking the lock to losing it; returns at the drain.
+    async fn session(&mut self, source: &mut dyn EventSource, shutdown: &Shutdown) -> Result<(), Trouble> {
+        let mut owner = Owner::connect(&self.config.pool, self.name()).await?;
+        if !self.own(&mut owner, source, shutdown).await? {
+            return Ok(());
+        }
+        let mut ends = None;
+        loop {
+            let stands = self.stands().await?;
+            match source.seek(&stands).await {
+                Err(SourceError::Reassigned) => continue,
+                other => other.map_err(|error| self.broken(error))?,
+            }
+            self.remembered = Some(stands);
+            match self.follow(&mut owner, source, &mut ends, shutdown).await? {
+                Ended::Drained => return Ok(()),
+                Ended::Moved => {}
+            }
+        }
+    }
+
+    /// Waits for the lock; `false` when the drain comes first. Who stands by is ready when whoever projects has caught up.
+    async fn own(&self, owner: &mut Owner, source: &mut dyn EventSource, shutdown: &Shutdown) -> Result<bool, Trouble> {
+        let (mut ends, mut said) = (None, false);
+        while !owner.try_lock(!self.config.exclusive).await? {
+            if !std::mem::replace(&mut said, true) {
+                tracing::info!(projection = self.name(), "another process runs this projection; standing by");
+            }
+            if self.config.readiness.missing().contains(&self.name())
+                && let Some(stands) = self.config.log.stands(self.topic).await?
+            {
+                source.seek(&stands).await.map_err(|error| self.broken(error))?;
+                self.tell_when_passed(source, &mut ends).await?;
+            }
+            tokio::select! {
+                () = shutdown.draining() => return Ok(false),
+                () = tokio::time::sleep(STAND_BY) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that it is ready once everything is handed out that stood in the source when this was first asked. Whether it is.
+    async fn tell_when_passed(&self, source: &mut dyn EventSource, ends: &mut Option<Ends>) -> Result<bool, Trouble> {
+        let ends = match ends {
+            Some(ends) => ends,
+            None => ends.insert(source.ends().await.map_err(|error| self.broken(error))?),
+        };
+        let passed = source.has_passed(ends);
+        if passed {
+            self.config.readiness.set(self.name(), true);
+        }
+        Ok(passed)
+    }
+
+    /// The checkpoint in Redis; where there is none of this life of the ledger, the logs begin here.
+    async fn stands(&self) -> Result<Checkpoints, Trouble> {
+        let head = self.config.heads.head(self.topic).await?;
+        let lives = |at: &Checkpoints| at.values().all(|row| (row.incarnation, row.generation) == (head.incarnation, head.generation));
+        loop {
+            match self.config.log.stands(self.topic).await? {
+                Some(stands) if lives(&stands) => return Ok(stands),
+                _ => {}
+            }
+            let row = |last_position, source: &str| Checkpoint {
+                incarnation: head.incarnation,
+                generation: head.generation,
+                last_position,
+                source: source.to_owned(),
+                next_offset: last_position,
+            };
+            let at_head = || -> Checkpoints {
+                if self.config.exclusive {
+                    return Checkpoints::from([((self.topic, SCAN), row(head.head, LEDGER))]);
+                }
+                let published = head.published.as_ref().map(|(_, heads)| heads.clone()).unwrap_or_default();
+                let at = |partition: i32| usize::try_from(partition).ok().and_then(|p| published.get(p).copied()).unwrap_or(0);
+                // Of no source: found by its position.
+                (0..Topic::PARTITIONS)
+                    .map(|partition| ((self.topic, partition), Checkpoint { next_offset: 0, ..row(at(partition), "") }))
+                    .collect()
+            };
+            let begin = self.remembered.clone().filter(|remembered| lives(remembered)).unwrap_or_else(at_head);
+            self.config.log.begin(self.topic, &begin).await?;
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        owner: &mut Owner,
+        source: &mut dyn EventSource,
+        ends: &mut Option<Ends>,
+        shutdown: &Shutdown,
+    ) -> Result<Ended, Trouble> {
+        let (mut passed, mut looked) = (false, None::<Instant>);
+        loop {
+            passed = passed || self.tell_when_passed(source, ends).await?;
+            if looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
+                looked = Some(Instant::now());
+                owner.still().await?;
+                self.measure(source).await;
+            }
+            let batch = tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(Ended::Drained),
+                batch = source.next_batch() => match batch {
+                    Err(SourceError::Reassigned) => return Ok(Ended::Moved),
+                    other => other.map_err(|error| self.broken(error))?,
+                },
+            };
+            if batch.is_empty() {
+                // A Redis that was emptied while nothing happens is to know where to go on from.
+                if self.config.log.stands(self.topic).await.is_ok_and(|stands| stands.as_ref() != self.remembered.as_ref()) {
+                    return Ok(Ended::Moved);
+                }
+                continue;
+            }
+            let mut begin = 0;
+            while begin < batch.events.len().max(1) {
+                let end = end_of_step(&batch, begin);
+                let part = batch.part(begin..end);
+                if let Some(ended) = self.take(&part, shutdown).await? {
+                    return Ok(ended);
+                }
+                begin = end.max(begin + 1);
+            }
+            source.applied(&batch.checkpoints());
+            metrics::counter!("projection_applied_total", "projection" => self.name()).increment(batch.events.len() as u64);
+        }
+    }
+
+    /// Appends a part of a batch, once what it announces can be read. `None`: done.
+    async fn take(&mut self, part: &SourceBatch, shutdown: &Shutdown) -> Result<Option<Ended>, Trouble> {
+        let name = self.name();
+        let events = part.events.iter().zip(part.places.iter().map(|(partition, _)| *partition));
+        let fold = Fold::of(events, |error| {
+            metrics::counter!("frames_unreadable_total").increment(1);
+            tracing::warn!(projection = name, %error, "an event cannot be told to sockets");
+        });
+        let to = part.checkpoints();
+        if !fold.appends.is_empty() && !self.announceable(&to, shutdown).await {
+            return Ok(Some(Ended::Drained));
+        }
+        let Fold { appends, bodies, gone, blocks } = fold;
+        let from = self.remembered.clone().unwrap_or_default();
+        let step = Step { topic: self.topic, appends, bodies, gone, blocks, from, to };
+        let mut said = false;
+        loop {
+            match self.config.log.step(&step).await {
+                Ok(Stepped::Taken) => {
+                    self.remembered.get_or_insert_default().extend(step.to);
+                    return Ok(None);
+                }
+                Ok(Stepped::Moved) => {
+                    tracing::info!(projection = name, "the checkpoint in Redis is another; reading on from there");
+                    return Ok(Some(Ended::Moved));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(projection = name, %error, "frames wait for Redis");
+                    }
+                    tokio::select! {
+                        () = shutdown.draining() => return Ok(Some(Ended::Drained)),
+                        () = tokio::time::sleep(TRY_EVERY) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the read models contain everything up to there; `false` when the drain comes first.
+    async fn announceable(&self, to: &Checkpoints, shutdown: &Shutdown) -> bool {
+        let models: &[&'static str] = if self.topic == Topic::Users { &[Contacts::NAME] } else { &[Conversations::NAME, Relay::NAME] };
+        let places = to.iter().filter(|((_, partition), _)| *partition != SCAN);
+        let marks: Vec<Mark> = places
+            .map(|((topic, partition), row)| Mark {
+                topic: *topic,
+                generation: row.generation,
+                partition: *partition,
+                position: row.last_position,
+            })
+            .collect();
+        for model in models {
+            let covered = async { while !self.config.reached.covers(model, &marks, WAIT).await {} };
+            tokio::select! {
+                () = shutdown.draining() => return false,
+                () = covered => {}
+            }
+        }
+        true
+    }
+
+    /// Lag is for dashboards: who cannot measure it goes on.
+    async fn measure(&self, source: &mut dyn EventSource) {
+        match source.lag().await {
+            Ok((events, seconds)) => {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!("projection_lag_events", "projection" => self.name()).set(events as f64);
+                metrics::gauge!("projection_lag_seconds", "projection" => self.name()).set(seconds);
+            }
+            Err(error) => tracing::debug!(projection = self.name(), %error, "lag could not be measured"),
+        }
+    }
+}
+
+/// As many events from `begin` on as make a step.
+fn end_of_step(batch: &SourceBatch, begin: usize) -> usize {
+    let mut bytes = 0;
+    let fits = batch.events[begin..].iter().take(STEP_EVENTS).take_while(|event| {
+        bytes += event.weight();
+        bytes <= STEP_BYTES
+    });
+    let count = fits.count().max(1);
+    (begin + count).min(batch.events.len())
+}

@@ -1,0 +1,65 @@
+//! Nothing is pushed between two people while one has blocked the other.
+
+use reqwest::Method;
+use testkit::person::Person;
+use testkit::socket::Socket;
+use testkit::system::System;
+
+use super::{acknowledge, done, message_of, messages, people, send, until_message};
+
+async fn block(who: &Person, whom: &Person, stands: bool) {
+    let method = if stands { Method::POST } else { Method::DELETE };
+    done(who, method, &format!("/api/v1/contacts/{}/block", whom.id), None).await;
+}
+
+#[tokio::test]
+async fn after_a_block_nothing_of_the_other_is_pushed_but_ones_own_is() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let eve = Person::register(system, "eve").await;
+    let (mut anns, mut bobs) = (Socket::open(&ann).await, Socket::open(&bob).await);
+    let (read, deleted) = (send(&ann, &bob, "one").await, send(&bob, &ann, "two").await);
+    until_message(&mut bobs, read).await;
+    until_message(&mut anns, deleted).await;
+    block(&bob, &ann, true).await;
+    // Receipts and deletions are still possible; they are told to those whose they are.
+    done(&bob, Method::PUT, &format!("/api/v1/messages/{read}/read"), None).await;
+    acknowledge(&ann, deleted).await;
+    done(&bob, Method::DELETE, &format!("/api/v1/messages/{deleted}"), None).await;
+    let fence = send(&eve, &ann, "fence").await;
+    let frames = until_message(&mut anns, fence).await;
+    let of_them: Vec<_> = frames.iter().filter(|frame| [Some(read), Some(deleted)].contains(&message_of(frame))).collect();
+    assert!(of_them.iter().all(|frame| frame["type"] == "message_sent"), "{of_them:?}");
+    let own = bobs.find("message_deleted").await;
+    assert_eq!(message_of(&own), Some(deleted));
+
+    block(&bob, &ann, false).await;
+    let again = send(&ann, &bob, "again").await;
+    assert_eq!(messages(&until_message(&mut bobs, again).await), [again]);
+}
+
+#[tokio::test]
+async fn what_waited_or_stood_in_the_log_before_a_block_is_not_pushed_after_it() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let eve = Person::register(system, "eve").await;
+    let bobs = Socket::open(&bob).await;
+    let cursor = bobs.cursor();
+    bobs.close().await;
+    let (of_ann, of_eve) = (send(&ann, &bob, "of ann").await, send(&eve, &bob, "of eve").await);
+    until_message(&mut Socket::open(&bob).await, of_eve).await;
+    block(&ann, &bob, true).await;
+    let mut waiting = Socket::open(&bob).await;
+    assert_eq!(messages(&until_message(&mut waiting, of_eve).await), [of_eve]);
+    let mut back = Socket::open_after(&bob, &cursor).await;
+    assert_eq!(messages(&back.until(|frame| frame["type"] == "resumed").await), [of_eve]);
+    let resumed = waiting.resume(&cursor).await;
+    assert!(messages(&resumed).is_empty(), "{resumed:?}");
+
+    // Each lifts their own only.
+    block(&bob, &ann, true).await;
+    block(&bob, &ann, false).await;
+    assert_eq!(messages(&until_message(&mut Socket::open(&bob).await, of_eve).await), [of_eve]);
+    block(&ann, &bob, false).await;
+    assert_eq!(messages(&until_message(&mut Socket::open(&bob).await, of_eve).await), [of_ann, of_eve]);
+}

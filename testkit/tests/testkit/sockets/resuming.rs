@@ -1,0 +1,146 @@
+//! Coming back: nothing is missed, and nothing is told twice.
+
+use reqwest::Method;
+use serde_json::Value;
+use testkit::socket::Socket;
+use testkit::system::System;
+use uuid::Uuid;
+
+use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message};
+
+fn kinds(frames: &[Value]) -> Vec<(&str, Option<Uuid>)> {
+    frames.iter().map(|frame| (frame["type"].as_str().expect("a type"), message_of(frame))).collect()
+}
+
+#[tokio::test]
+async fn a_cursor_at_connect_brings_everything_since_as_it_would_have_come_and_then_resumed() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut bobs = Socket::open(&bob).await;
+    let before = send(&ann, &bob, "before").await;
+    until_message(&mut bobs, before).await;
+    let cursor = bobs.cursor();
+    bobs.close().await;
+    let missed = send(&ann, &bob, "missed").await;
+    let own = send(&bob, &ann, "own").await;
+    let gone = send(&ann, &bob, "gone").await;
+    let relayed = send_by(&ann, "/api/v1/relay/send", &bob, "relayed").await;
+    acknowledge(&ann, own).await;
+    // Another device's acknowledgement takes nothing from this one.
+    acknowledge(&bob, missed).await;
+    done(&ann, Method::DELETE, &format!("/api/v1/messages/{gone}"), None).await;
+    let fence = send(&ann, &bob, "fence").await;
+    assert_eq!(bob.conversation(ann.id).await.last(), Some(&fence));
+    until_message(&mut Socket::open(&bob).await, fence).await;
+
+    for _ in 0..2 {
+        let mut back = Socket::open_after(&bob, &cursor).await;
+        let frames = back.until(|frame| frame["type"] == "resumed").await;
+        let expected = [
+            ("new_message", Some(missed)),
+            ("message_sent", Some(own)),
+            ("relay_message", Some(relayed)),
+            ("message_delivered", Some(own)),
+            ("message_deleted", Some(gone)),
+            ("new_message", Some(fence)),
+            ("resumed", None),
+        ];
+        assert_eq!(kinds(&frames), expected);
+        let live = send(&ann, &bob, "live").await;
+        assert_eq!(messages(&until_message(&mut back, live).await), [live]);
+        acknowledge(&bob, live).await;
+        // From the newest cursor on there is nothing.
+        let mut again = Socket::open_after(&bob, &back.cursor()).await;
+        let frames = again.until(|frame| frame["type"] == "resumed").await;
+        assert!(messages(&frames).is_empty(), "{frames:?}");
+        done(&ann, Method::DELETE, &format!("/api/v1/messages/{live}"), None).await;
+        if messages(&frames).is_empty() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_cursor_of_a_conversation_brings_exactly_what_came_after_it() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut bobs = Socket::open(&bob).await;
+    let (mut cursors, mut sent) = (vec![bobs.cursor()], Vec::new());
+    for n in 0..10 {
+        let id = if n % 3 == 2 { send(&bob, &ann, "x").await } else { send(&ann, &bob, "x").await };
+        bobs.until(|frame| message_of(frame) == Some(id)).await;
+        cursors.push(bobs.cursor());
+        sent.push(id);
+    }
+    for (n, cursor) in cursors.iter().enumerate() {
+        let mut back = Socket::open_after(&bob, cursor).await;
+        let mut frames = back.until(|frame| frame["type"] == "resumed").await;
+        frames.pop();
+        assert_eq!(frames.iter().filter_map(message_of).collect::<Vec<_>>(), sent[n..], "after {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_resume_on_an_open_socket_brings_what_was_missed_and_repeats_nothing_that_it_has_told() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut bobs = Socket::open(&bob).await;
+    let cursor = bobs.cursor();
+    drop(bobs);
+    let (acknowledged, waiting) = (send(&ann, &bob, "acknowledged").await, send(&ann, &bob, "waiting").await);
+    let own = send(&bob, &ann, "own").await;
+    acknowledge(&bob, acknowledged).await;
+    until_message(&mut Socket::open(&bob).await, waiting).await;
+
+    let mut back = Socket::open(&bob).await;
+    assert_eq!(messages(&until_message(&mut back, waiting).await), [waiting]);
+    let live = send(&ann, &bob, "live").await;
+    until_message(&mut back, live).await;
+    for (round, expected) in
+        [(1, vec![("new_message", Some(acknowledged)), ("message_sent", Some(own)), ("resumed", None)]), (2, vec![("resumed", None)])]
+    {
+        let frames = back.resume(&cursor).await;
+        assert_eq!(kinds(&frames), expected, "round {round}");
+    }
+    let later = send(&ann, &bob, "later").await;
+    assert_eq!(messages(&until_message(&mut back, later).await), [later]);
+}
+
+#[tokio::test]
+async fn a_cursor_that_says_nothing_is_answered_and_everything_that_waits_follows() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let waiting = send(&ann, &bob, "waiting").await;
+    for nonsense in ["", "nonsense", "AQAAAAAB", "%F0%9F%98%80", "~1"] {
+        let mut bobs = Socket::open_after(&bob, nonsense).await;
+        let frames = until_message(&mut bobs, waiting).await;
+        assert_eq!(kinds(&frames), [("resume_reset", None), ("relay_message", Some(waiting))], "{nonsense}");
+        let frames = bobs.resume(nonsense).await;
+        assert_eq!(kinds(&frames), [("resume_reset", None)], "{nonsense}");
+        let live = send(&ann, &bob, "live").await;
+        until_message(&mut bobs, live).await;
+        acknowledge(&bob, live).await;
+    }
+}
+
+#[tokio::test]
+async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut sent = Vec::new();
+    for n in 0..20 {
+        sent.push(send(&ann, &bob, &format!("message {n}")).await);
+    }
+    let mut bobs = Socket::open(&bob).await;
+    let greeted = bobs.cursor();
+    let seen = messages(&until_message(&mut bobs, sent[6]).await);
+    assert_eq!(seen, sent[..7]);
+    let cursor = bobs.cursor();
+    drop(bobs);
+    sent.push(send(&ann, &bob, "later").await);
+    for (cursor, from) in [(cursor, 7), (greeted, 0)] {
+        let mut back = Socket::open_after(&bob, &cursor).await;
+        let frames = back.until(|frame| frame["type"] == "resumed").await;
+        assert_eq!(messages(&frames), sent[from..]);
+    }
+}
