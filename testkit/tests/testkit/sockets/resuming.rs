@@ -6,7 +6,7 @@ use testkit::socket::Socket;
 use testkit::system::System;
 use uuid::Uuid;
 
-use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message, until_told};
+use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message};
 
 fn kinds(frames: &[Value]) -> Vec<(&str, Option<Uuid>)> {
     frames.iter().map(|frame| (frame["type"].as_str().expect("a type"), message_of(frame))).collect()
@@ -31,25 +31,33 @@ async fn a_cursor_at_connect_brings_everything_since_as_it_would_have_come_and_t
     done(&ann, Method::DELETE, &format!("/api/v1/messages/{gone}"), None).await;
     let fence = send(&ann, &bob, "fence").await;
     assert_eq!(bob.conversation(ann.id).await.last(), Some(&fence));
-    until_told(&bob, fence).await;
+    until_message(&mut Socket::open(&bob).await, fence).await;
 
-    let mut back = Socket::open_after(&bob, &cursor).await;
-    let frames = back.until(|frame| frame["type"] == "resumed").await;
-    let expected = [
-        ("new_message", Some(missed)),
-        ("message_sent", Some(own)),
-        ("relay_message", Some(relayed)),
-        ("message_delivered", Some(own)),
-        ("message_deleted", Some(gone)),
-        ("new_message", Some(fence)),
-        ("resumed", None),
-    ];
-    assert_eq!(kinds(&frames), expected);
-    let live = send(&ann, &bob, "live").await;
-    assert_eq!(messages(&until_message(&mut back, live).await), [live]);
-    // From the newest cursor on there is nothing.
-    let frames = Socket::open_after(&bob, &back.cursor()).await.until(|frame| frame["type"] == "resumed").await;
-    assert_eq!(kinds(&frames), [("resumed", None)]);
+    for _ in 0..2 {
+        let mut back = Socket::open_after(&bob, &cursor).await;
+        let frames = back.until(|frame| frame["type"] == "resumed").await;
+        let expected = [
+            ("new_message", Some(missed)),
+            ("message_sent", Some(own)),
+            ("relay_message", Some(relayed)),
+            ("message_delivered", Some(own)),
+            ("message_deleted", Some(gone)),
+            ("new_message", Some(fence)),
+            ("resumed", None),
+        ];
+        assert_eq!(kinds(&frames), expected);
+        let live = send(&ann, &bob, "live").await;
+        assert_eq!(messages(&until_message(&mut back, live).await), [live]);
+        acknowledge(&bob, live).await;
+        // From the newest cursor on there is nothing.
+        let mut again = Socket::open_after(&bob, &back.cursor()).await;
+        let frames = again.until(|frame| frame["type"] == "resumed").await;
+        assert!(messages(&frames).is_empty(), "{frames:?}");
+        done(&ann, Method::DELETE, &format!("/api/v1/messages/{live}"), None).await;
+        if messages(&frames).is_empty() {
+            break;
+        }
+    }
 }
 
 #[tokio::test]
@@ -80,7 +88,7 @@ async fn a_resume_on_an_open_socket_brings_what_was_missed_and_repeats_nothing_t
     let (acknowledged, waiting) = (send(&ann, &bob, "acknowledged").await, send(&ann, &bob, "waiting").await);
     let own = send(&bob, &ann, "own").await;
     acknowledge(&bob, acknowledged).await;
-    until_told(&bob, waiting).await;
+    until_message(&mut Socket::open(&bob).await, waiting).await;
 
     let mut back = Socket::open(&bob).await;
     assert_eq!(messages(&until_message(&mut back, waiting).await), [waiting]);
@@ -101,7 +109,6 @@ async fn a_cursor_that_says_nothing_is_answered_and_everything_that_waits_follow
     let system = System::shared().await;
     let (ann, bob) = people(system).await;
     let waiting = send(&ann, &bob, "waiting").await;
-    until_told(&bob, waiting).await;
     for nonsense in ["", "nonsense", "AQAAAAAB", "%F0%9F%98%80", "~1"] {
         let mut bobs = Socket::open_after(&bob, nonsense).await;
         let frames = until_message(&mut bobs, waiting).await;
@@ -122,7 +129,6 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
     for n in 0..20 {
         sent.push(send(&ann, &bob, &format!("message {n}")).await);
     }
-    until_told(&bob, sent[19]).await;
     let mut bobs = Socket::open(&bob).await;
     let greeted = bobs.cursor();
     let seen = messages(&until_message(&mut bobs, sent[6]).await);
@@ -130,7 +136,6 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
     let cursor = bobs.cursor();
     drop(bobs);
     sent.push(send(&ann, &bob, "later").await);
-    until_told(&bob, sent[20]).await;
     for (cursor, from) in [(cursor, 7), (greeted, 0)] {
         let mut back = Socket::open_after(&bob, &cursor).await;
         let frames = back.until(|frame| frame["type"] == "resumed").await;
