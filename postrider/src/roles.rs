@@ -237,7 +237,7 @@ impl Roles {
         if let Some(heard) = heard {
             shutdown.spawn(self.hub.clone().run(heard));
         }
-        shutdown.spawn(self.attendance.clone().run(shutdown.clone()));
+        shutdown.spawn(self.attendance.clone().run(ground.shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
             let ledger = ledger.clone();
             shutdown.spawn(keep_house(shutdown.clone(), move || tidy(ledger.clone())));

@@ -3,8 +3,10 @@
 mod blocking;
 mod ending;
 mod opening;
+mod presence;
 mod protocol;
 mod resuming;
+mod talking;
 mod telling;
 
 use reqwest::Method;
