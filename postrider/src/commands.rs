@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 
 /// The messages service, as sockets ask it.
 #[derive(Debug)]
-#[expect(dead_code, reason = "until sockets are served")]
 pub struct OfMessages(pub Messages);
 
 #[async_trait]

@@ -169,13 +169,8 @@ impl Roles {
         let limits = Limits::shared(config.limits.rates(), config.limits.exempt_networks.clone(), redis.clone(), salt);
         let frames = FrameLog::new(redis.clone(), config.frames.kept());
         let attendance = Attendance::new(presence.clone(), freshness.clone(), frames.clone());
-        let of_messages = messages::Messages::new(
-            messages.clone(),
-            freshness.clone(),
-            tokens.clone(),
-            presence.clone(),
-            ground.shutdown.clone(),
-        );
+        let of_messages =
+            messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
         let commands = Arc::new(OfMessages(of_messages));
         let (hub, heard) = Hub::new(Below {
             talk: Talk::new(commands, limits.clone(), freshness.clone(), frames.clone(), ground.shutdown.clone()),

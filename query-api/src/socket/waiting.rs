@@ -47,6 +47,11 @@ impl Waiting {
         Self { from, until, behind: 0, key: Key::FIRST }
     }
 
+    /// Whether nothing of it has been read.
+    pub(super) fn begins(&self) -> bool {
+        self.key == Key::FIRST
+    }
+
     /// The next part. Whatever is told of in a log is in the queue: there is nothing to wait for.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use platform::frames::{Logged, Places, Stored};
 use platform::http::Problem;
 use schemas::Topic;
+use schemas::read_models::Relay;
 use tokio::time::Instant;
 
 use super::facts::{Facts, Wants};
@@ -180,6 +181,10 @@ async fn read(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem
 
 async fn page(hub: &Hub, held: &Held, waiting: &Waiting) -> Result<Page, Problem> {
     let patience = Patience::new();
+    if waiting.begins() {
+        // What they have acknowledged waits no more. When that cannot be known in time, they are told once more.
+        hub.inner.below.freshness.settle::<Relay>(&[held.user]).await;
+    }
     loop {
         let answer = waiting.clone().page(pool(&hub.inner.sources), held.user).await;
         if let Some(answer) = patience.or_again(answer).await {

@@ -24,6 +24,7 @@ mod secrets;
 mod sessions;
 mod shapes;
 mod slice;
+mod socket_protocol;
 mod sockets;
 mod two_processes;
 mod two_processes_auth;

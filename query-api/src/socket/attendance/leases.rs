@@ -123,9 +123,7 @@ impl Leases {
             let touched = std::mem::take(&mut state.touched);
             touched.into_iter().partition(|user| state.sockets.contains_key(user))
         };
-        let told = async {
-            Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, GRACE).await?)
-        };
+        let told = async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, GRACE).await?) };
         let told = told.await;
         if told.is_err() {
             // Leases of those who have left end by themselves; those who came are still to be told of.

@@ -10,8 +10,8 @@ mod tell;
 
 use std::sync::Arc;
 
-use platform::fresh::Freshness;
 use platform::frames::FrameLog;
+use platform::fresh::Freshness;
 use platform::presence::Presence;
 use platform::shutdown::Shutdown;
 use schemas::UserId;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use platform::private::{DataDir, PrivatePostgres};
@@ -54,6 +54,7 @@ impl Rig {
             self.strike(strike.blow, history).await;
             let goes_on = async {
                 while history.done() < done + 5 {
+                    self.keep(history);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
@@ -61,18 +62,31 @@ impl Rig {
                 history.add(Event::Wrong(format!("nothing goes on within {RECOVERY:?} of {:?}", strike.blow)));
                 break;
             }
-            for (number, process) in self.processes.iter_mut().enumerate() {
-                if let Some(status) = process.exit_status() {
-                    history.add(Event::Wrong(format!("process {number} ended by itself: {status}\n{}", process.log_tail())));
-                    process.start_again();
+        }
+        for number in 0..self.processes.len() {
+            let begin = Instant::now();
+            while !self.processes[number].is_ready_within(RECOVERY).await {
+                self.keep(history);
+                if begin.elapsed() > RECOVERY {
+                    history.add(Event::Wrong(format!("process {number} is not ready after {RECOVERY:?}")));
+                    break;
                 }
             }
         }
-        for process in &mut self.processes {
-            process.ready().await;
-        }
         history.add(Event::Suffers { what: "nothing any more".into(), forgets: false });
         self
+    }
+
+    /// Starts what has ended, as whoever runs such processes does: one whose servers are away when it starts says so and ends. None ends for another reason.
+    fn keep(&mut self, history: &History) {
+        for (number, process) in self.processes.iter_mut().enumerate() {
+            let Some(status) = process.exit_status() else { continue };
+            let tail = process.log_tail();
+            if status.code() != Some(1) || !tail.lines().rev().take(8).any(|line| line.starts_with("postrider: ")) {
+                history.add(Event::Wrong(format!("process {number} ended by itself: {status}\n{tail}")));
+            }
+            process.start_again();
+        }
     }
 
     async fn strike(&mut self, blow: Blow, history: &History) {

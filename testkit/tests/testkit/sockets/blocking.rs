@@ -5,7 +5,7 @@ use testkit::person::Person;
 use testkit::socket::Socket;
 use testkit::system::System;
 
-use super::{acknowledge, done, message_of, messages, people, send, until_message};
+use super::{acknowledge, done, message_of, messages, people, send, until_message, until_told};
 
 async fn block(who: &Person, whom: &Person, stands: bool) {
     let method = if stands { Method::POST } else { Method::DELETE };
@@ -47,7 +47,7 @@ async fn what_waited_or_stood_in_the_log_before_a_block_is_not_pushed_after_it()
     let cursor = bobs.cursor();
     bobs.close().await;
     let (of_ann, of_eve) = (send(&ann, &bob, "of ann").await, send(&eve, &bob, "of eve").await);
-    until_message(&mut Socket::open(&bob).await, of_eve).await;
+    until_told(&bob, of_eve).await;
     block(&ann, &bob, true).await;
     let mut waiting = Socket::open(&bob).await;
     assert_eq!(messages(&until_message(&mut waiting, of_eve).await), [of_eve]);

@@ -56,6 +56,11 @@ pub async fn until_message(socket: &mut Socket, id: Uuid) -> Vec<Value> {
     socket.until(|frame| message_of(frame) == Some(id) && messages(std::slice::from_ref(frame)) == [id]).await
 }
 
+/// Waits until a socket of theirs would be told of this message.
+pub async fn until_told(who: &Person, id: Uuid) {
+    until_message(&mut Socket::open(who).await, id).await;
+}
+
 /// The names of a frame's fields.
 pub fn fields(object: &Value) -> Vec<&str> {
     let mut fields: Vec<&str> = object.as_object().expect("an object").keys().map(String::as_str).collect();

@@ -9,7 +9,7 @@ use testkit::socket::Socket;
 use testkit::system::System;
 use uuid::Uuid;
 
-use super::{acknowledge, done, fields, listed, message_of, messages, people, send, send_by, until_message};
+use super::{acknowledge, done, fields, listed, message_of, messages, people, send, send_by, until_message, until_told};
 
 const CRYPTO: &str = "crypto_version,encryption_algorithm,kdf_algorithm,signatures";
 
@@ -64,6 +64,7 @@ async fn what_waits_comes_right_after_connecting_oldest_first_and_once() {
         let path = if n % 2 == 0 { "/api/v1/messages/send" } else { "/api/v1/relay/send" };
         sent.push(send_by(&ann, path, &bob, &format!("message {n}")).await);
     }
+    until_told(&bob, sent[29]).await;
     acknowledge(&bob, sent.remove(3)).await;
     let mut bobs = Socket::open(&bob).await;
     let frames = until_message(&mut bobs, *sent.last().expect("some")).await;
