@@ -206,6 +206,9 @@ fn a_thing_said_twice_is_found() {
     assert!(shown(whole().says(1, Frame::Sent(id(3)))).contains(&Rule::NothingTwice));
     let again = whole().ends(1).resumes(BOB, 2, 1, 4).brings(2, ANN, BOB, 2).says(2, Frame::Resumed).ends(2);
     assert_eq!(shown(again), [Rule::NothingTwice], "its cursor had seen it");
+    let from_resumed =
+        whole().ends(1).resumes(BOB, 2, 1, 2).brings(2, ANN, BOB, 2).says(2, Frame::Resumed).says(2, Frame::Sent(id(3))).ends(2);
+    assert_eq!(shown(from_resumed.resumes(BOB, 3, 2, 3).says(3, Frame::Sent(id(3))).says(3, Frame::Resumed)), [], "it had not");
     assert_eq!(shown(whole().connects(BOB, 2).brings(2, ANN, BOB, 1).brings(2, ANN, BOB, 2).ends(2)), [], "another device");
 }
 
