@@ -28,7 +28,7 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct Heard {
     /// Messages to its person that it has not looked at yet, and who wrote them.
     pub received: Vec<(Uuid, Uuid)>,
-    /// All of them, ever.
+    /// All of them.
     pub ever: HashSet<Uuid>,
     /// Cursors, oldest first.
     pub cursors: Vec<(Seen, String)>,

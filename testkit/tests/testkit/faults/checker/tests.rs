@@ -245,6 +245,14 @@ fn what_was_deleted_is_not_told_to_who_connects_afterwards() {
 }
 
 #[test]
+fn what_was_read_up_to_and_then_deleted_may_be_told_as_read() {
+    let story = Story::new().connects(ANN, 1).sends(ANN, BOB, 1).says(1, Frame::Sent(id(1)));
+    let read = story.asks(BOB, Call::ReadUpTo { with: ANN, id: id(1) }, Outcome::Ok);
+    let told = read.says(1, Frame::Read { id: id(1), by: user(BOB), up_to: true }).asks(ANN, Call::Delete(id(1)), Outcome::Ok);
+    assert_eq!(told.says(1, Frame::Deleted(id(1))).shows(&[], [&[], &[]], [0, 0]).broken(), []);
+}
+
+#[test]
 fn a_receipt_that_never_reaches_an_open_socket_is_found() {
     let story = |receipt: bool| {
         let story = whole().connects(ANN, 2).brings(2, BOB, ANN, 3).asks(BOB, Call::Read(id(1)), Outcome::Ok);
