@@ -2,6 +2,7 @@
 
 pub mod kafka;
 pub mod load;
+pub mod own_redis;
 pub mod person;
 pub mod servers;
 pub mod socket;

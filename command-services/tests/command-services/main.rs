@@ -8,3 +8,4 @@ mod online;
 mod read;
 mod send;
 mod service;
+mod socket;

@@ -128,6 +128,8 @@ pub struct Service {
     router: Router,
     tokens: Tokens,
     ledger: Ledger,
+    /// For those who do not ask by HTTP.
+    pub messages: Messages,
     /// Of everybody who asks; a new one for each request when there is none.
     session: Option<SessionId>,
 }
@@ -179,8 +181,8 @@ impl Service {
             ),
             pools: Arc::new(BTreeMap::from([("messages", data.pool.clone())])),
         };
-        let router = routes(messages::router(Messages::new(ledger.clone(), freshness, tokens.clone(), Presence::new(redis), shutdown)));
-        Self { router, tokens, ledger, session: None }
+        let messages = Messages::new(ledger.clone(), freshness, tokens.clone(), Presence::new(redis), shutdown);
+        Self { router: routes(messages::router(messages.clone())), tokens, ledger, messages, session: None }
     }
 
     /// What housekeeping does.

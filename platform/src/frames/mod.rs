@@ -145,14 +145,27 @@ impl FrameLog {
         Ok(self.learn(topic, &fields).map(|standing| standing.checkpoints))
     }
 
-    /// Begins logs at these checkpoints (one at least) where there were none, or those of another life of the ledger: nothing before them is in any log.
+    /// Begins logs at these checkpoints (one at least) where there were none, or those of another life of the ledger: nothing before them is in any log, of any topic.
     /// Pushers hear of it ([`Heard::Lost`]).
     ///
     /// # Errors
     /// [`RedisAway`]
     pub async fn begin(&self, topic: Topic, at: &Checkpoints) -> Result<(), RedisAway> {
+        self.begin_at(topic, at, false).await
+    }
+
+    /// As [`FrameLog::begin`], also where logs of this life stand: they are too old to be worth catching up with.
+    ///
+    /// # Errors
+    /// [`RedisAway`]
+    pub async fn begin_anew(&self, topic: Topic, at: &Checkpoints) -> Result<(), RedisAway> {
+        self.begin_at(topic, at, true).await
+    }
+
+    async fn begin_at(&self, topic: Topic, at: &Checkpoints, anew: bool) -> Result<(), RedisAway> {
         let Some(first) = at.values().next() else { return Ok(()) };
-        let mut args = vec![topic.to_string(), standing::life(first)];
+        let mut args = vec![topic.to_string(), standing::life(first), u8::from(anew).to_string()];
+        args.extend(topics());
         for ((_, partition), checkpoint) in at.iter().filter(|((of, _), _)| *of == topic) {
             args.extend([partition.to_string(), standing::row(checkpoint)]);
         }

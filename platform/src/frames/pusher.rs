@@ -224,6 +224,8 @@ async fn listen(held: Arc<Held>, heard: mpsc::Sender<Heard>, mut end: mpsc::Rece
 
 async fn hear(held: &Arc<Held>, heard: &mpsc::Sender<Heard>) {
     let mut channel = held.log.inner.redis.follow(vec![format!("frames:to:{}", held.id), "frames:all".to_owned()]);
+    // Of a first lease nothing can have been lost.
+    let _ = held.renew().await;
     let mut renewal = tokio::time::interval(held.lease / RENEWALS);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut held_all = Instant::now();

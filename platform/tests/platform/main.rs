@@ -11,9 +11,10 @@ mod ledger;
 mod limits;
 mod log;
 mod marks;
-mod own_redis;
 mod presence;
 mod private;
 mod redis;
 mod telemetry;
 mod vault;
+
+use testkit::own_redis;

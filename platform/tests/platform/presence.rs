@@ -96,3 +96,98 @@ async fn without_redis_nobody_is_known_to_be_online_and_nothing_fails_or_waits()
     assert_eq!((presence.of(&[ann]).await, presence.is_online(ann).await, presence.count().await), (vec![Seen::default()], false, 0));
     assert!(begin.elapsed() < Duration::from_secs(1));
 }
+
+/// Everything that is new, as several processes that ask in turn are told.
+async fn news(presence: &Presence) -> Vec<UserId> {
+    presence.changed(100).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_comes_first_and_who_leaves_last_is_news_for_one_asker() {
+    let server = OwnRedis::started().await;
+    let ((one, _), (two, _)) = (process(&server, LONG).await, process(&server, LONG).await);
+    let (ann, bob) = (user(), user());
+    assert_eq!(one.come(&[ann, bob], "one", false).await.unwrap(), 2);
+    assert_eq!(two.come(&[ann], "two", false).await.unwrap(), 0, "she is here already");
+    assert_eq!((news(&two).await.len(), news(&one).await.len()), (2, 0));
+
+    assert_eq!(one.go(&[ann, bob], "one", Duration::ZERO).await.unwrap(), 1);
+    assert_eq!((news(&one).await, news(&two).await), (vec![bob], vec![]), "ann is still there at the other process");
+    assert_eq!(two.go(&[ann], "two", Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(two.go(&[ann], "two", Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(news(&one).await, [ann]);
+    one.online(bob, "session").await;
+    assert_eq!(news(&two).await, [bob], "however the lease was taken");
+}
+
+#[tokio::test]
+async fn who_comes_back_before_the_end_has_not_been_away() {
+    let server = OwnRedis::started().await;
+    let ((one, _), (two, _)) = (process(&server, LONG).await, process(&server, LONG).await);
+    let ann = user();
+    one.come(&[ann], "one", false).await.unwrap();
+    assert_eq!(news(&one).await, [ann]);
+    one.go(&[ann], "one", Duration::from_secs(5)).await.unwrap();
+    assert!(two.is_online(ann).await, "still");
+    assert_eq!(two.come(&[ann], "two", false).await.unwrap(), 0);
+    assert_eq!(news(&one).await, []);
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_by_itself_is_news_once_whoever_held_it() {
+    let server = OwnRedis::started().await;
+    let ((dead, _), (alive, _), (third, _)) =
+        (process(&server, Duration::from_millis(300)).await, process(&server, LONG).await, process(&server, LONG).await);
+    let (ann, bob, carl) = (user(), user(), user());
+    dead.come(&[ann, bob], "dead", false).await.unwrap();
+    alive.come(&[bob, carl], "alive", false).await.unwrap();
+    news(&alive).await;
+    alive.go(&[carl], "alive", Duration::from_millis(300)).await.unwrap();
+    let mut told = Vec::new();
+    wait_until("both have ended", LONG, async || {
+        told.extend(news(&alive).await);
+        told.extend(news(&third).await);
+        (told.len() >= 2).then_some(())
+    })
+    .await;
+    told.sort_unstable();
+    assert_eq!((told, news(&alive).await), (vec![ann, carl], vec![]));
+    assert_eq!(alive.of(&[ann, bob, carl]).await.iter().map(|seen| seen.is_online).collect::<Vec<_>>(), [false, true, false]);
+    // Its process was only asleep.
+    assert_eq!(dead.come(&[ann, bob], "dead", true).await.unwrap(), 1);
+    assert_eq!(news(&third).await, [ann]);
+}
+
+#[tokio::test]
+async fn renewing_after_redis_has_lost_everything_is_no_news() {
+    let server = OwnRedis::started().await;
+    let (presence, redis) = process(&server, LONG).await;
+    let (ann, bob) = (user(), user());
+    presence.come(&[ann], "one", false).await.unwrap();
+    assert_eq!(news(&presence).await, [ann]);
+    let mut flush = redis::pipe();
+    flush.cmd("FLUSHALL").ignore();
+    redis.query::<()>(&flush).await.unwrap();
+    assert_eq!(presence.come(&[ann], "one", true).await.unwrap(), 0);
+    assert!(presence.is_online(ann).await);
+    assert_eq!(presence.come(&[bob], "one", false).await.unwrap(), 1);
+    assert_eq!(news(&presence).await, [bob]);
+}
+
+#[tokio::test]
+async fn many_come_and_go_in_few_calls_and_none_is_forgotten() {
+    let server = OwnRedis::started().await;
+    let (presence, _) = process(&server, LONG).await;
+    let users: Vec<UserId> = (0..1_000).map(|_| user()).collect();
+    assert_eq!(presence.come(&users, "one", false).await.unwrap(), 1_000);
+    let mut told = Vec::new();
+    while told.len() < 1_000 {
+        let some = presence.changed(300).await.unwrap();
+        assert!((1..=300).contains(&some.len()));
+        told.extend(some);
+    }
+    told.sort_unstable();
+    assert_eq!(told, users);
+    assert_eq!(presence.go(&users, "one", Duration::ZERO).await.unwrap(), 1_000);
+    assert_eq!(presence.count().await, 0);
+}

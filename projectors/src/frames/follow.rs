@@ -7,7 +7,7 @@ use platform::frames::{FrameLog, Step, Stepped};
 use platform::fresh::Reached;
 use platform::http::health::Readiness;
 use platform::log::{Checkpoint, Checkpoints, Ends, EventSource, LEDGER, SCAN, SourceBatch, SourceError};
-use platform::marks::{Heads, Mark};
+use platform::marks::{Head, Heads, Mark};
 use platform::redis::RedisAway;
 use platform::shutdown::Shutdown;
 use schemas::Topic;
@@ -20,6 +20,9 @@ use super::owner::Owner;
 /// Of one step: Redis does nothing else meanwhile.
 const STEP_EVENTS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
+/// What a Redis that came back with an older state may lack and still be caught up with, in positions. Beyond, the logs begin anew, as in one that was emptied: what sockets have
+/// not seen of messages is found in Postgres, and nobody waits for what they have.
+const LEAP: i64 = 10_000;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 const STAND_BY: Duration = Duration::from_millis(500);
@@ -149,7 +152,7 @@ impl Frames {
         }
         let mut ends = None;
         loop {
-            let stands = self.stands().await?;
+            let stands = self.stands(&mut owner).await?;
             match source.seek(&stands).await {
                 Err(SourceError::Reassigned) => continue,
                 other => other.map_err(|error| self.broken(error))?,
@@ -196,36 +199,45 @@ impl Frames {
         Ok(passed)
     }
 
-    /// The checkpoint in Redis; where there is none of this life of the ledger, the logs begin here.
-    async fn stands(&self) -> Result<Checkpoints, Trouble> {
+    /// The checkpoint in Redis. Where there is none of this life of the ledger, or one that is worth nothing, the logs begin where they last stood; else at the head.
+    async fn stands(&self, owner: &mut Owner) -> Result<Checkpoints, Trouble> {
         let head = self.config.heads.head(self.topic).await?;
-        let lives = |at: &Checkpoints| at.values().all(|row| (row.incarnation, row.generation) == (head.incarnation, head.generation));
+        let stood = owner.stood(self.topic).await?;
+        let lives = |at: &Checkpoints| {
+            !at.is_empty() && at.values().all(|row| (row.incarnation, row.generation) == (head.incarnation, head.generation))
+        };
+        let remembered = [self.remembered.clone().unwrap_or_default(), stood].into_iter().filter(lives).max_by_key(furthest);
+        let begin = remembered.unwrap_or_else(|| self.at(&head));
         loop {
-            match self.config.log.stands(self.topic).await? {
-                Some(stands) if lives(&stands) => return Ok(stands),
-                _ => {}
-            }
-            let row = |last_position, source: &str| Checkpoint {
-                incarnation: head.incarnation,
-                generation: head.generation,
-                last_position,
-                source: source.to_owned(),
-                next_offset: last_position,
-            };
-            let at_head = || -> Checkpoints {
-                if self.config.exclusive {
-                    return Checkpoints::from([((self.topic, SCAN), row(head.head, LEDGER))]);
+            match self.config.log.stands(self.topic).await?.filter(lives) {
+                // Each partition has its own reader there, and none knows how far the others are.
+                Some(stands) if !self.config.exclusive || furthest(&begin) - furthest(&stands) <= LEAP => return Ok(stands),
+                Some(stands) => {
+                    let (projection, behind) = (self.name(), furthest(&begin) - furthest(&stands));
+                    tracing::warn!(projection, behind, "Redis came back with old frame logs, which begin anew");
+                    self.config.log.begin_anew(self.topic, &begin).await?;
                 }
-                let published = head.published.as_ref().map(|(_, heads)| heads.clone()).unwrap_or_default();
-                let at = |partition: i32| usize::try_from(partition).ok().and_then(|p| published.get(p).copied()).unwrap_or(0);
-                // Of no source: found by its position.
-                (0..Topic::PARTITIONS)
-                    .map(|partition| ((self.topic, partition), Checkpoint { next_offset: 0, ..row(at(partition), "") }))
-                    .collect()
-            };
-            let begin = self.remembered.clone().filter(|remembered| lives(remembered)).unwrap_or_else(at_head);
-            self.config.log.begin(self.topic, &begin).await?;
+                None => self.config.log.begin(self.topic, &begin).await?,
+            }
         }
+    }
+
+    /// The end of the ledger, or of what is published of it, as a place to begin.
+    fn at(&self, head: &Head) -> Checkpoints {
+        let row = |last_position, source: &str, next_offset| Checkpoint {
+            incarnation: head.incarnation,
+            generation: head.generation,
+            last_position,
+            source: source.to_owned(),
+            next_offset,
+        };
+        if self.config.exclusive {
+            return Checkpoints::from([((self.topic, SCAN), row(head.head, LEDGER, head.head))]);
+        }
+        let published = head.published.as_ref().map(|(_, heads)| heads.as_slice()).unwrap_or_default();
+        let places = (0..Topic::PARTITIONS).zip(published.iter().copied().chain(std::iter::repeat(0)));
+        // Of no source: it is found by its position.
+        places.map(|(partition, position)| ((self.topic, partition), row(position, "", 0))).collect()
     }
 
     async fn follow(
@@ -235,12 +247,17 @@ impl Frames {
         ends: &mut Option<Ends>,
         shutdown: &Shutdown,
     ) -> Result<Ended, Trouble> {
-        let (mut passed, mut looked) = (false, None::<Instant>);
+        let (mut passed, mut looked, mut kept) = (false, None::<Instant>, None);
         loop {
             passed = passed || self.tell_when_passed(source, ends).await?;
             if looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
                 looked = Some(Instant::now());
-                owner.still().await?;
+                if kept == self.remembered {
+                    owner.still().await?;
+                } else {
+                    kept = self.remembered.clone();
+                    owner.keep(kept.as_ref().unwrap_or(&Checkpoints::new())).await?;
+                }
                 self.measure(source).await;
             }
             let batch = tokio::select! {
@@ -252,8 +269,8 @@ impl Frames {
                 },
             };
             if batch.is_empty() {
-                // A Redis that was emptied while nothing happens is to know where to go on from.
-                if self.config.log.stands(self.topic).await.is_ok_and(|stands| stands.as_ref() != self.remembered.as_ref()) {
+                // A Redis that has lost something while nothing happens is to be told at once, not with the next event.
+                if self.config.log.stands(self.topic).await.is_ok_and(|stands| self.is_behind(stands.as_ref())) {
                     return Ok(Ended::Moved);
                 }
                 continue;
@@ -270,6 +287,14 @@ impl Frames {
             source.applied(&batch.checkpoints());
             metrics::counter!("projection_applied_total", "projection" => self.name()).increment(batch.events.len() as u64);
         }
+    }
+
+    /// Whether Redis knows less than this process has told it.
+    fn is_behind(&self, stands: Option<&Checkpoints>) -> bool {
+        let behind = |(place, row): (_, &Checkpoint)| {
+            stands.and_then(|stands| stands.get(place)).is_none_or(|at| at.last_position < row.last_position)
+        };
+        self.remembered.as_ref().is_some_and(|remembered| remembered.iter().any(behind))
     }
 
     /// Appends a part of a batch, once what it announces can be read. `None`: done.
@@ -344,6 +369,10 @@ impl Frames {
             Err(error) => tracing::debug!(projection = self.name(), %error, "lag could not be measured"),
         }
     }
+}
+
+fn furthest(at: &Checkpoints) -> i64 {
+    at.values().map(|row| row.last_position).max().unwrap_or(0)
 }
 
 /// As many events from `begin` on as make a step.

@@ -1,6 +1,7 @@
 //! Every projection against real tables: whatever the batching and however often, the same rows as a plain fold in memory.
 
 mod conversations;
+mod frames;
 mod history;
 mod people;
 mod relay;

@@ -16,7 +16,11 @@ local function seen(place)
   local one, all = places[place] or '0', places[string.match(place, '^[^/]+') .. '/-1'] or '0'
   return less(one, all) and all or one
 end
-local of, log = redis.call('HGETALL', 'frames:of:' .. user), 'frames:log:' .. user
+local log = 'frames:log:' .. user
+local of, length = {}, 0
+if redis.call('HGET', 'frames:of:' .. user, 'era') == redis.call('GET', 'frames:era') then
+  of, length = redis.call('HGETALL', 'frames:of:' .. user), redis.call('LLEN', log)
+end
 local newest, pending, count = nil, {}, 0
 for i = 1, #of, 2 do
   if of[i] == 'n' then newest = tonumber(of[i + 1]) end
@@ -26,7 +30,7 @@ for i = 1, #of, 2 do
   end
 end
 -- Backwards, until of every place something has been met that was seen already.
-local length, found = redis.call('LLEN', log), {}
+local found = {}
 local index, page, first = length, {}, length
 while count > 0 and index > 0 do
   index = index - 1

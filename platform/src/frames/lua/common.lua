@@ -2,7 +2,8 @@
 --   frames:at:<topic>       hash: partition → "position offset source"; life; moved, sampled (ms)
 --   frames:floor:<topic>    hash: partition → position: what is at or before it may be missing in any log
 --   frames:past:<topic>     list of samples, oldest first: {t = ms, rows = partition → position}: what is at or before them was appended by then
---   frames:of:<user>        hash: n (number of the newest entry), f (of the oldest one kept), topic/partition → last position, -topic/partition → last one cut off
+--   frames:era              when logs were last begun anew (ms): those of another one count for nothing
+--   frames:of:<user>        hash: era; n (number of the newest entry), f (of the oldest one kept), topic/partition → last position, -topic/partition → last one cut off
 --   frames:log:<user>       list of "topic/partition position text"
 --   frames:body:<id>        text
 --   frames:blocks           hash: by:towards → +position (stands) or -position (lifted, and the projection does not know yet)
@@ -57,14 +58,17 @@ end
 local function raise_floor(topic, to)
   for partition, position in pairs(to) do redis.call('HSET', 'frames:floor:' .. topic, partition, position) end
 end
+local function begin_floor(topic)
+  raise_floor(topic, rows(topic))
+  redis.call('DEL', 'frames:past:' .. topic)
+end
 -- What has been kept for its time may be gone.
 local function age(topic, retention)
   local moved = redis.call('HGET', 'frames:at:' .. topic, 'moved')
   if not moved then return end
   local past = 'frames:past:' .. topic
   if now - tonumber(moved) > retention then
-    raise_floor(topic, rows(topic))
-    redis.call('DEL', past)
+    begin_floor(topic)
     return
   end
   while true do

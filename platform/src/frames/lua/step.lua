@@ -38,17 +38,19 @@ for _ = 1, tonumber(take()) do
   set_block(by, towards, stands == '1', position, false)
 end
 
+local era = redis.call('GET', 'frames:era')
 local function append(user, partition, position, text, body)
   local of, log, place = 'frames:of:' .. user, 'frames:log:' .. user, topic .. '/' .. partition
-  local newest, reached = unpack(redis.call('HMGET', of, 'n', place))
+  local begun, newest, reached = unpack(redis.call('HMGET', of, 'era', 'n', place))
+  if begun ~= era then newest, reached = nil, nil end
   if reached and not less(reached, position) then return end
   local number = (newest and tonumber(newest) or now) + 1
   if newest then
     redis.call('HSET', of, 'n', whole(number), place, position)
   else
     -- Numbers begin with the time, so that a log that is begun anew goes on above its predecessor.
-    redis.call('DEL', log)
-    redis.call('HSET', of, 'n', whole(number), 'f', whole(number), place, position)
+    redis.call('DEL', of, log)
+    redis.call('HSET', of, 'era', era, 'n', whole(number), 'f', whole(number), place, position)
   end
   local length = redis.call('RPUSH', log, place .. ' ' .. position .. ' ' .. text)
   while length > most do

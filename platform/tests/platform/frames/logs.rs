@@ -1,6 +1,9 @@
-use platform::frames::{Block, Kept, Stepped};
+use std::time::{Duration, Instant};
+
+use platform::frames::{Block, Cursor, Kept, Stepped};
 use platform::log::SCAN;
 use schemas::Topic::{Messages, Users};
+use testkit::wait_until;
 use uuid::Uuid;
 
 use super::support::*;
@@ -149,4 +152,114 @@ async fn bodies_are_kept_once_and_go_with_their_message() {
     assert_eq!(projection.take(step).await, Stepped::Taken);
     assert_eq!(log.bodies(&[two, one]).await.unwrap(), [None, Some("one".into())]);
     assert!(log.bodies(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_redis_that_came_back_with_an_older_state_is_brought_up_to_date_without_a_repeat() {
+    let mut server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let ann = user();
+    let mut projection = Projection::of(&log, Messages).await;
+    projection.append(vec![entry(ann, 3, 1), entry(ann, 4, 2)]).await;
+    ::redis::cmd("SAVE").exec_async(&mut server.directly().await).await.unwrap();
+    projection.append(vec![entry(ann, 3, 3), entry(ann, 4, 4)]).await;
+    let seen = log.after(ann, &places(&[])).await.unwrap().head;
+    server.kill();
+    server.start().await;
+    wait_until("redis is back", LONG, async || log.stands(Messages).await.ok()).await;
+    assert_eq!(texts(&log, ann, &places(&[])).await, (vec!["3/1".into(), "4/2".into()], true));
+    assert_eq!(texts(&log, ann, &seen).await, (vec![], true), "who has seen more is told nothing again");
+    let lost = projection.step(vec![entry(ann, 3, 5)]);
+    assert_eq!(projection.take(lost).await, Stepped::Moved);
+    // Whoever reads on from there appends the same, in whatever batches.
+    let mut again = Projection::of(&log, Messages).await;
+    again.append(vec![entry(ann, 3, 3), entry(ann, 4, 4), entry(ann, 3, 5)]).await;
+    assert_eq!(texts(&log, ann, &seen).await, (vec!["3/5".into()], true));
+    let all = ["3/1", "4/2", "3/3", "4/4", "3/5"].map(str::to_owned).to_vec();
+    assert_eq!(texts(&log, ann, &places(&[])).await, (all, true));
+}
+
+#[tokio::test]
+async fn logs_that_are_begun_anew_hold_nothing_of_before_and_say_so() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let ann = user();
+    let (mut projection, mut users) = (Projection::of(&log, Messages).await, Projection::of(&log, Users).await);
+    projection.append(vec![entry(ann, 3, 500)]).await;
+    users.append(vec![entry(ann, 1, 7)]).await;
+    log.begin(Messages, &at(Messages, &[], 10)).await.unwrap();
+    assert_eq!(texts(&log, ann, &places(&[])).await.0.len(), 2, "logs of this life stand");
+    let seen = log.after(ann, &places(&[])).await.unwrap().head;
+    // A ledger in another life: its positions begin below.
+    let mut other = at(Messages, &[], 10);
+    other.values_mut().for_each(|row| row.generation = 2);
+    let before = log.epoch();
+    log.begin(Messages, &other).await.unwrap();
+    assert_eq!(texts(&log, ann, &seen).await, (vec![], true));
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 500), (Users, SCAN, 6)])).await, (vec![], false));
+    assert_ne!(log.epoch(), before, "cursors of before are worth nothing");
+    let mut step = Projection::of(&log, Messages).await.step(vec![entry(ann, 3, 20)]);
+    assert_eq!(log.step(&step).await.unwrap(), Stepped::Moved, "of the life before");
+    step.to.values_mut().for_each(|row| row.generation = 2);
+    assert_eq!(log.step(&step).await.unwrap(), Stepped::Taken);
+    assert_eq!(texts(&log, ann, &places(&[(Messages, SCAN, 10), (Users, SCAN, 7)])).await, (vec!["3/20".into()], true));
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_counts_as_gone_before_it_is() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, Kept { retention: Duration::from_millis(1_200), ..kept() }).await;
+    let ann = user();
+    let mut projection = Projection::of(&log, Messages).await;
+    let body = Uuid::now_v7();
+    let mut step = projection.step(vec![entry(ann, 3, 1)]);
+    step.bodies = vec![(body, "old".into())];
+    projection.take(step).await;
+    let (early, begin) = (places(&[(Messages, 4, 0)]), Instant::now());
+    assert!(texts(&log, ann, &early).await.1);
+    // Others go on, and so the time of the first entry passes among them.
+    let mut position = 1;
+    while texts(&log, ann, &early).await.1 {
+        position += 1;
+        projection.append(vec![entry(user(), 5, position)]).await;
+        assert!(
+            log.bodies(&[body]).await.unwrap()[0].is_some() || !texts(&log, ann, &early).await.1,
+            "gone while the log calls itself whole"
+        );
+        assert!(begin.elapsed() < LONG);
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(1_200));
+    let head = log.after(ann, &early).await.unwrap().head;
+    assert_eq!(texts(&log, ann, &head).await, (vec![], true));
+    projection.append(vec![entry(ann, 3, position + 1)]).await;
+    assert_eq!(texts(&log, ann, &head).await, (vec![format!("3/{}", position + 1)], true));
+    // Nothing happens any more: then everything is old.
+    wait_until("all is old", LONG, async || (!texts(&log, ann, &head).await.1).then_some(())).await;
+    wait_until("and goes", LONG, async || {
+        let left: Vec<String> = ::redis::cmd("KEYS").arg("frames:*").query_async(&mut server.directly().await).await.unwrap();
+        left.iter()
+            .all(|key| !key.starts_with("frames:of") && !key.starts_with("frames:log") && !key.starts_with("frames:body"))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_for_its_retention_and_its_epoch() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    log.after(user(), &places(&[])).await.unwrap();
+    let now = platform::clock::now();
+    let cursor = |epoch, given| Cursor { epoch, given, places: places(&[]) };
+    let epoch = log.epoch().unwrap();
+    assert!(log.may_resume(&cursor(epoch, now)));
+    assert!(!log.may_resume(&cursor(epoch ^ 1, now)));
+    let ago = |seconds| (time::OffsetDateTime::from(now) - Duration::from_secs(seconds)).into();
+    assert!(log.may_resume(&cursor(epoch, ago(50))) && !log.may_resume(&cursor(epoch, ago(61))));
+    // Another process, another Redis, the same ledgers.
+    let other = OwnRedis::started().await;
+    let there = begun(&other, kept()).await;
+    assert_eq!(there.epoch(), None);
+    there.after(user(), &places(&[])).await.unwrap();
+    assert_eq!(there.epoch(), Some(epoch));
 }

@@ -1,7 +1,12 @@
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use platform::frames::{Block, BlockNote, Heard, LEASE};
+use platform::frames::{Block, BlockNote, FrameLog, Heard};
+use platform::redis::Redis;
+use platform::shutdown::Shutdown;
 use schemas::Topic::{Messages, Users};
+use schemas::UserId;
+use testkit::wait_until;
 use uuid::Uuid;
 
 use super::support::*;
@@ -90,5 +95,206 @@ async fn the_answer_of_a_hold_is_where_the_logs_end_and_what_comes_after_it_is_h
         }
     };
     assert_eq!(entry, 10);
-    assert!(LEASE > SHORT);
+}
+
+async fn holders(server: &OwnRedis, user: UserId) -> usize {
+    let holders: Vec<String> =
+        ::redis::cmd("SMEMBERS").arg(format!("frames:held:{user}")).query_async(&mut server.directly().await).await.unwrap();
+    holders.len()
+}
+
+#[tokio::test]
+async fn a_pusher_that_dies_is_told_things_until_its_lease_ends_and_is_then_forgotten() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (ann, lease) = (user(), Duration::from_secs(1));
+    // A process of its own, as far as tasks go: nobody gives its lease up.
+    let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let url = server.url();
+    let held = dying.spawn(async move {
+        let redis = Redis::connect(&url, Shutdown::new()).unwrap();
+        while !redis.is_up() {
+            tokio::task::yield_now().await;
+        }
+        let (pusher, channel) = FrameLog::new(redis, kept()).pusher_leased_for(lease);
+        pusher.hold(ann).await.unwrap();
+        (pusher, channel)
+    });
+    std::mem::forget(held.await.unwrap());
+    dying.shutdown_background();
+    let begin = Instant::now();
+    let mut position = 0;
+    wait_until("it is forgotten", LONG, async || {
+        position += 1;
+        projection.append(vec![entry(ann, 3, position)]).await;
+        (holders(&server, ann).await == 0).then_some(())
+    })
+    .await;
+    assert!(begin.elapsed() >= lease / 2, "after {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_pusher_that_leaves_is_forgotten_at_once() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let ann = user();
+    let (pusher, channel) = log.pusher();
+    pusher.hold(ann).await.unwrap();
+    assert_eq!(holders(&server, ann).await, 1);
+    drop(pusher);
+    let mut position = 0;
+    wait_until("it is forgotten", LONG, async || {
+        position += 1;
+        projection.append(vec![entry(ann, 3, position)]).await;
+        (holders(&server, ann).await == 0).then_some(())
+    })
+    .await;
+    drop(channel);
+}
+
+/// Whatever is heard until everything may have been missed.
+async fn until_lost(channel: &mut tokio::sync::mpsc::Receiver<Heard>) {
+    while heard(channel).await != Heard::Lost {}
+}
+
+#[tokio::test]
+async fn a_pusher_that_slept_through_its_lease_is_told_that_it_missed_things_and_hears_on() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let ann = user();
+    let (pusher, mut channel) = log.pusher_leased_for(Duration::from_millis(500));
+    until_lost(&mut channel).await;
+    let head = pusher.hold(ann).await.unwrap();
+    // As if it had slept: the lease has ended, and somebody who appended has forgotten it.
+    let mut direct = server.directly().await;
+    let leases: Vec<String> = ::redis::cmd("KEYS").arg("frames:pusher:*").query_async(&mut direct).await.unwrap();
+    let step = projection.step(vec![entry(ann, 3, 1)]);
+    ::redis::cmd("DEL").arg(&leases).exec_async(&mut direct).await.unwrap();
+    projection.take(step).await;
+    let next = heard(&mut channel).await;
+    // It may have renewed in between, and then has missed nothing.
+    if next == Heard::Lost {
+        assert_eq!(texts(&log, ann, &head).await.0, ["3/1"]);
+    }
+    projection.append(vec![entry(ann, 3, 2)]).await;
+    loop {
+        match heard(&mut channel).await {
+            Heard::Lost => {}
+            Heard::Entry(_, logged, _) if logged.position == 1 => {}
+            Heard::Entry(_, logged, _) if logged.position == 2 => break,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_channel_is_told_and_nothing_is_taken_for_complete_that_is_not() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (ann, bob) = (user(), user());
+    let (pusher, mut channel) = log.pusher();
+    until_lost(&mut channel).await;
+    pusher.hold(ann).await.unwrap();
+    pusher.hold(bob).await.unwrap();
+    projection.append(vec![entry(ann, 3, 1)]).await;
+    assert_eq!(next_entry(&mut channel).await, (ann, 1));
+    let mut direct = server.directly().await;
+    ::redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec_async(&mut direct).await.unwrap();
+    projection.append(vec![entry(ann, 3, 2), entry(bob, 3, 2)]).await;
+    assert_eq!(heard(&mut channel).await, Heard::Lost);
+    projection.append(vec![entry(ann, 3, 3)]).await;
+    assert_eq!(next_entry(&mut channel).await, (ann, 3));
+    // The log of one of them has gone meanwhile: what comes next is not right after what was heard.
+    ::redis::cmd("DEL").arg(format!("frames:of:{bob}")).exec_async(&mut direct).await.unwrap();
+    projection.append(vec![entry(bob, 3, 4)]).await;
+    assert_eq!(heard(&mut channel).await, Heard::Behind(bob));
+    projection.append(vec![entry(bob, 3, 5)]).await;
+    assert_eq!(next_entry(&mut channel).await, (bob, 5));
+}
+
+#[tokio::test]
+async fn whoever_is_held_while_redis_is_away_or_empty_is_heard_of_as_soon_as_the_logs_begin_again() {
+    let mut server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    let (ann, bob) = (user(), user());
+    let (pusher, mut channel) = log.pusher();
+    until_lost(&mut channel).await;
+    pusher.hold(ann).await.unwrap();
+    projection.append(vec![entry(ann, 3, 1)]).await;
+    assert_eq!(next_entry(&mut channel).await, (ann, 1));
+    server.kill();
+    assert!(pusher.hold(bob).await.is_err());
+    server.start().await;
+    // Empty; the projection begins where it remembers to have been.
+    wait_until("redis is back", LONG, async || log.stands(Messages).await.ok()).await;
+    log.begin(Users, &at(Users, &[], 0)).await.unwrap();
+    log.begin(Messages, &at(Messages, &[(3, 1)], 1)).await.unwrap();
+    let mut heard_of = Vec::new();
+    let mut position = 1;
+    // Whatever is appended before the channel stands again is found in the logs.
+    wait_until("both are heard of", LONG, async || {
+        position += 1;
+        projection.append(vec![entry(ann, 3, position), entry(bob, 3, position)]).await;
+        while let Ok(Some(news)) = tokio::time::timeout(SHORT, channel.recv()).await {
+            match news {
+                Heard::Lost => heard_of.clear(),
+                Heard::Entry(user, logged, _) => heard_of.push((user, logged.position)),
+                other => panic!("{other:?}"),
+            }
+        }
+        (heard_of.contains(&(ann, position)) && heard_of.contains(&(bob, position))).then_some(())
+    })
+    .await;
+    // FLUSHALL breaks no connection: the word that logs have begun does.
+    ::redis::cmd("FLUSHALL").exec_async(&mut server.directly().await).await.unwrap();
+    log.begin(Messages, &at(Messages, &[(3, position)], position)).await.unwrap();
+    log.begin(Users, &at(Users, &[], 0)).await.unwrap();
+    until_lost(&mut channel).await;
+    let mut projection = Projection::of(&log, Messages).await;
+    wait_until("they are held again", LONG, async || (holders(&server, bob).await == 1).then_some(())).await;
+    projection.append(vec![entry(bob, 3, position + 1)]).await;
+    loop {
+        match heard(&mut channel).await {
+            Heard::Lost => {}
+            Heard::Behind(user) => assert_eq!(user, bob),
+            Heard::Entry(user, logged, _) => break assert_eq!((user, logged.position), (bob, position + 1)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holding_and_releasing_at_once_ends_as_the_last_of_them_wants() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let (pusher, _channel) = log.pusher();
+    let pusher = Arc::new(pusher);
+    let users: Vec<UserId> = (0..40).map(|_| user()).collect();
+    let tasks = users.iter().enumerate().map(|(n, user)| {
+        let (pusher, user) = (pusher.clone(), *user);
+        async move {
+            // In the order in which they are asked, whatever overtakes whom on the way.
+            let mut asked: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+            for turn in 0..=6 + n % 2 {
+                let pusher = pusher.clone();
+                asked.push(Box::pin(async move {
+                    if turn % 2 == 0 {
+                        pusher.hold(user).await.unwrap();
+                    } else {
+                        pusher.release(user).await;
+                    }
+                }));
+            }
+            futures::future::join_all(asked).await;
+        }
+    });
+    futures::future::join_all(tasks).await;
+    for (n, user) in users.iter().enumerate() {
+        assert_eq!(holders(&server, *user).await, 1 - n % 2, "user {n}");
+    }
 }

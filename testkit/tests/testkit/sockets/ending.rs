@@ -85,8 +85,8 @@ async fn whoever_does_not_read_is_ended_without_holding_up_others_and_finds_ever
     let seen = messages(&ended.frames);
     assert_eq!(seen, sent[..seen.len()]);
     assert!(seen.len() < sent.len());
-    let seen_up_to = if seen.is_empty() { cursor } else { slow.cursor() };
-    let mut back = Socket::open_after(&bob, &seen_up_to).await;
+    let cursor = if seen.is_empty() { cursor } else { slow.cursor() };
+    let mut back = Socket::open_after(&bob, &cursor).await;
     assert_eq!(messages(&back.until(|frame| frame["type"] == "resumed").await), sent[seen.len()..]);
 }
 

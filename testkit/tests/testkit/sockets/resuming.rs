@@ -84,9 +84,7 @@ async fn every_cursor_of_a_conversation_brings_exactly_what_came_after_it() {
 async fn a_resume_on_an_open_socket_brings_what_was_missed_and_repeats_nothing_that_it_has_told() {
     let system = System::shared().await;
     let (ann, bob) = people(system).await;
-    let bobs = Socket::open(&bob).await;
-    let cursor = bobs.cursor();
-    drop(bobs);
+    let cursor = Socket::open(&bob).await.cursor();
     let (acknowledged, waiting) = (send(&ann, &bob, "acknowledged").await, send(&ann, &bob, "waiting").await);
     let own = send(&bob, &ann, "own").await;
     acknowledge(&bob, acknowledged).await;

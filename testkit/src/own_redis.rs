@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::wait_until;
 use uuid::Uuid;
 
 /// Its data goes with it.
+#[derive(Debug)]
 pub struct OwnRedis {
     dir: PathBuf,
     port: u16,
@@ -18,10 +19,14 @@ pub struct OwnRedis {
 
 impl OwnRedis {
     /// A port on which nobody listens yet.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
     pub fn planned() -> Self {
         let dir = std::env::temp_dir().join(format!("postrider-redis-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&dir).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        std::fs::create_dir(&dir).expect("it works");
+        let port = TcpListener::bind("127.0.0.1:0").expect("it works").local_addr().expect("it works").port();
         Self { dir, port, child: None }
     }
 
@@ -32,11 +37,16 @@ impl OwnRedis {
         server
     }
 
+    /// Where it is, or will be.
+    #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, empty.
+    /// Starts it, empty or as it was when it was last told to `SAVE`.
+    ///
+    /// # Panics
+    /// When it does not answer within 10 s.
     pub async fn start(&mut self) {
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -44,17 +54,33 @@ impl OwnRedis {
             .arg(&self.dir)
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
+            .expect("it works");
         self.child = Some(child);
         wait_until("redis-server answers", Duration::from_secs(10), async || {
-            ::redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.ok()
+            ::redis::Client::open(self.url()).expect("it works").get_multiplexed_async_connection().await.ok()
         })
         .await;
     }
 
     /// A connection past everything that is tested.
+    ///
+    /// # Panics
+    /// When it does not answer.
     pub async fn directly(&self) -> ::redis::aio::MultiplexedConnection {
-        ::redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+        ::redis::Client::open(self.url()).expect("it works").get_multiplexed_async_connection().await.expect("it works")
+    }
+
+    /// One command, past everything that is tested; what it answers is left alone.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn tell(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut ask = ::redis::cmd(words.next().unwrap_or_default());
+        words.for_each(|word| {
+            ask.arg(word);
+        });
+        ask.exec_async(&mut self.directly().await).await.expect("it takes the command");
     }
 
     /// It keeps its connections and answers nothing.
@@ -62,19 +88,24 @@ impl OwnRedis {
         self.signal(Signal::STOP);
     }
 
+    /// It answers again.
     pub fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When it cannot be ended.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+            child.kill().expect("it works");
+            child.wait().expect("it works");
         }
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+        kill_process(Pid::from_child(self.child.as_ref().expect("it works")), signal).expect("it works");
     }
 }
 

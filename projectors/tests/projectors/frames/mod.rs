@@ -1,0 +1,6 @@
+//! What sockets are told: the fold of each event, and the projection's loop with a Redis that is lost, emptied and set back under it.
+
+mod faults;
+mod fold;
+mod following;
+mod world;
