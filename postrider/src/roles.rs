@@ -173,7 +173,14 @@ impl Roles {
             messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
         let commands = Arc::new(OfMessages(of_messages));
         let (hub, heard) = Hub::new(Below {
-            talk: Talk::new(commands, limits.clone(), freshness.clone(), frames.clone(), ground.shutdown.clone()),
+            talk: Talk::new(
+                commands,
+                limits.clone(),
+                config.limits.of_socket(),
+                freshness.clone(),
+                frames.clone(),
+                ground.shutdown.clone(),
+            ),
             log: frames.clone(),
             freshness: freshness.clone(),
             redis: redis.clone(),

@@ -269,8 +269,7 @@ mod tests {
     }
 
     fn socket(held: &Held) -> Arc<Outbox> {
-        let socket =
-            Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
+        let socket = Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
         held.join(socket.clone());
         assert!(matches!(socket.take(), Taken::Nothing));
         socket

@@ -50,9 +50,11 @@ impl Attendance {
             for (user, Seen { is_online, .. }) in changed.iter().copied().zip(seen) {
                 let Some(holders) = page.holders.get(&user) else { continue };
                 let note = if is_online { Note::Online { user, at } } else { Note::Offline { user, at } };
-                if let Err(error) = log.note(holders, &note.text()).await {
-                    tracing::debug!(%error, "who came or left is told to nobody");
-                    return;
+                for holders in holders.chunks(audience::AT_ONCE) {
+                    if let Err(error) = log.note(holders, &note.text()).await {
+                        tracing::debug!(%error, "who came or left is told to nobody");
+                        return;
+                    }
                 }
             }
             match page.next {
