@@ -2,6 +2,7 @@
 
 mod blocking;
 mod ending;
+mod kafka;
 mod opening;
 mod presence;
 mod protocol;
