@@ -423,6 +423,13 @@ impl Connection {
     fn next_of_event(&mut self) -> Option<Next> {
         let Some(Owed::Event { item, next, again }) = self.owed.front_mut() else { return None };
         let (item, at, again) = (item.clone(), *next, *again);
+        let told = item.told().and_then(|told| told.get(at));
+        let peer = told.and_then(|told| told.peer);
+        let may = peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis));
+        if may == Push::NotYet {
+            // Before it counts as told.
+            return Some(self.hold_up());
+        }
         *next += 1;
         let (topic, partition, position) = item.place;
         if at == 0 {
@@ -438,20 +445,12 @@ impl Connection {
                 return None;
             }
         }
-        let Some(told) = item.told().and_then(|told| told.get(at)) else {
+        let Some(told) = told else {
             self.owed.pop_front();
             return None;
         };
-        match told.peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis)) {
-            Push::Yes => {}
-            Push::No => return None,
-            Push::NotYet => {
-                // Where it stands was taken for told: it is asked for once more, and not weighed again.
-                if let Some(Owed::Event { next, .. }) = self.owed.front_mut() {
-                    *next = at;
-                }
-                return Some(self.hold_up());
-            }
+        if may == Push::No {
+            return None;
         }
         if let Some(said) = &told.then {
             self.answers.push_front(said.frame.to_string());
