@@ -155,6 +155,11 @@ impl Held {
         state.heard.clone()
     }
 
+    /// Up to where everything has been passed on.
+    pub(super) fn heard(&self) -> Places {
+        self.state().heard.clone()
+    }
+
     /// One less. Whether it was the last.
     pub(super) fn leave(&self, socket: &Arc<Outbox>) -> bool {
         let mut state = self.state();
@@ -269,8 +274,7 @@ mod tests {
     }
 
     fn socket(held: &Held) -> Arc<Outbox> {
-        let socket =
-            Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
+        let socket = Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
         held.join(socket.clone());
         assert!(matches!(socket.take(), Taken::Nothing));
         socket
