@@ -155,6 +155,11 @@ impl Held {
         state.heard.clone()
     }
 
+    /// Up to where everything has been passed on.
+    pub(super) fn heard(&self) -> Places {
+        self.state().heard.clone()
+    }
+
     /// One less. Whether it was the last.
     pub(super) fn leave(&self, socket: &Arc<Outbox>) -> bool {
         let mut state = self.state();

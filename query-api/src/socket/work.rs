@@ -17,7 +17,7 @@ use super::hub::{Hub, away};
 use super::item::Item;
 use super::note::Said;
 use super::outbox::Live;
-use super::place::{Bookmark, Place};
+use super::place::{Bookmark, Place, reaches};
 use super::render::Told;
 use super::waiting::{Page, Waiting, pool};
 
@@ -169,10 +169,16 @@ fn items(owed: &[Owed]) -> impl Iterator<Item = &Item> {
     })
 }
 
+/// A Redis that came back with an older state has less than what had been passed on before: what it lacks is appended again, and not passed on again by the hub. Whoever reads
+/// waits for it.
 async fn read(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem> {
     let patience = Patience::new();
+    let passed_on = held.heard();
     loop {
-        let answer = hub.inner.below.log.after(held.user, places).await.map_err(|_| away());
+        let answer = match hub.inner.below.log.after(held.user, places).await {
+            Ok(stored) if reaches(&stored.head, &passed_on) => Ok(stored),
+            Ok(_) | Err(_) => Err(away()),
+        };
         if let Some(answer) = patience.or_again(answer).await {
             return answer;
         }
