@@ -115,6 +115,9 @@ impl Run {
                     line.leave(super::plan::Leave::Abruptly).await;
                 }
                 let process = client.ear.device.number % self.processes;
+                if after.is_none() {
+                    lock(&client.ear.heard).ever.clear();
+                }
                 client.open(process, after).await;
                 if client.line.is_none() {
                     history.add(Event::Wrong(format!("{} cannot connect though nothing is broken any more", client.ear.device)));

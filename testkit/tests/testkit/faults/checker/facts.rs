@@ -115,7 +115,15 @@ impl Facts {
                 Call::Acknowledge(id) => facts.of_message(*id, |message| message.acknowledged.and(asked)),
                 Call::Read(id) => facts.of_message(*id, |message| message.read.and(asked)),
                 Call::Delete(id) => facts.of_message(*id, |message| message.deleted.and(asked)),
-                Call::ReadUpTo { with, id } => read_up_to.push((person, *with, *id, asked)),
+                Call::ReadUpTo { with, id } => {
+                    facts.of_message(*id, |message| {
+                        if (message.from, message.to) == (*with, person) {
+                            message.read.and(asked);
+                            message.read_up_to.and(asked);
+                        }
+                    });
+                    read_up_to.push((person, *with, *id, asked));
+                }
             }
         }
         for (conversation, messages) in facts.conversations.clone() {
