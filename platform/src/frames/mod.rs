@@ -17,9 +17,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::redis::{FromRedisValue, Script};
 use schemas::{Topic, UserId};
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 pub use cursor::{Cursor, NoCursor, Places};
@@ -116,6 +117,8 @@ struct Inner {
     kept: Kept,
     /// As last seen.
     lives: Mutex<BTreeMap<Topic, Life>>,
+    /// Counts questions that somebody asked in vain who is promised to hear of it when Redis is back.
+    unanswered: watch::Sender<u64>,
 }
 
 impl fmt::Debug for FrameLog {
@@ -131,7 +134,7 @@ impl FrameLog {
     /// In this Redis. All processes must agree on what is kept.
     #[must_use]
     pub fn new(redis: Redis, kept: Kept) -> Self {
-        Self { inner: Arc::new(Inner { redis, kept, lives: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { redis, kept, lives: Mutex::default(), unanswered: watch::Sender::new(0) }) }
     }
 
     /// Where the projection stands in a topic; `None`: nothing is known here (a new Redis, or one that was emptied).
@@ -197,7 +200,7 @@ impl FrameLog {
     /// What stands in a user's log after these places.
     ///
     /// # Errors
-    /// [`RedisAway`]
+    /// [`RedisAway`]: every pusher of this process hears [`Heard::Lost`] as soon as Redis answers again.
     pub async fn after(&self, user: UserId, places: &Places) -> Result<Stored, RedisAway> {
         let mut args = vec![user.to_string(), self.inner.kept.retention.as_millis().to_string()];
         args.extend(topics());
@@ -205,7 +208,7 @@ impl FrameLog {
             args.extend([format!("{topic}/{partition}"), position.to_string()]);
         }
         type Answer = (Fields, i64, Vec<(u64, String)>, Vec<(Fields, HashMap<String, i64>)>);
-        let (of, length, found, standings): Answer = self.inner.redis.script(&scripts::AFTER, &[], &args).await?;
+        let (of, length, found, standings): Answer = self.ask(&scripts::AFTER, &args).await?;
         let mut stored = Stored { whole: is_complete(&of, length) && has_seen_cut(&of, places), ..Stored::default() };
         for (topic, (at, floor)) in TOPICS.into_iter().zip(&standings) {
             match self.learn(topic, at) {
@@ -270,6 +273,15 @@ impl FrameLog {
     #[must_use]
     pub fn pusher_leased_for(&self, lease: Duration) -> (Pusher, mpsc::Receiver<Heard>) {
         Pusher::start(self.clone(), lease)
+    }
+
+    /// For those who wait for a word when they get no answer.
+    async fn ask<T: FromRedisValue + Send>(&self, script: &Script, args: &[String]) -> Result<T, RedisAway> {
+        let answer = self.inner.redis.script(script, &[], args).await;
+        if answer.is_err() {
+            self.inner.unanswered.send_modify(|count| *count += 1);
+        }
+        answer
     }
 
     /// Remembers the life of a topic's logs.

@@ -29,6 +29,8 @@ const HOLD_AGAIN: Duration = Duration::from_secs(20 * 60);
 /// Users in one script call.
 const TOGETHER: usize = 256;
 const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// Whoever got no answer is told so again after this at the earliest: they ask for everybody then.
+const LOST_AGAIN: Duration = Duration::from_secs(1);
 /// What a pusher has heard and not taken yet; then Redis keeps it, as long as it can.
 const HEARD: usize = 1_024;
 /// Holding and releasing the same user happens in the order asked; so many users at a time.
@@ -81,7 +83,8 @@ impl Pusher {
         let _gate = held.gate(user).await;
         held.users().entry(user).or_insert(None);
         if !held.leased.load(Ordering::Acquire) {
-            held.renew().await?;
+            // Should it fail, the next question does, too.
+            let _ = held.renew().await;
         }
         let (numbers, head) = held.register(&[user]).await?;
         if let (Some(known), Some(number)) = (held.users().get_mut(&user), numbers.first()) {
@@ -118,7 +121,7 @@ impl Held {
         let mut args = vec![self.id.clone(), HOLD.as_millis().to_string()];
         args.extend(topics());
         args.extend(users.iter().map(ToString::to_string));
-        let (numbers, standings): (Vec<u64>, Vec<Fields>) = self.log.inner.redis.script(&scripts::HOLD, &[], &args).await?;
+        let (numbers, standings): (Vec<u64>, Vec<Fields>) = self.log.ask(&scripts::HOLD, &args).await?;
         let mut head = Some(Places::default());
         for (topic, at) in TOPICS.into_iter().zip(&standings) {
             match (self.log.learn(topic, at), &mut head) {
@@ -228,9 +231,11 @@ async fn hear(held: &Arc<Held>, heard: &mpsc::Sender<Heard>) {
     let _ = held.renew().await;
     let mut renewal = tokio::time::interval(held.lease / RENEWALS);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut held_all = Instant::now();
+    let (mut held_all, mut lost_last) = (Instant::now(), None::<Instant>);
+    let mut unanswered = held.log.inner.unanswered.subscribe();
     loop {
         let (mut lost, mut said) = (false, None);
+        let patient = lost_last.map_or_else(Instant::now, |at| at + LOST_AGAIN);
         tokio::select! {
             message = channel.recv() => match message {
                 Some(Said::Message(message)) => said = Some(message),
@@ -241,6 +246,10 @@ async fn hear(held: &Arc<Held>, heard: &mpsc::Sender<Heard>) {
                 Ok(stood) => lost = !stood,
                 Err(error) => tracing::debug!(%error, "a pusher's lease could not be renewed"),
             },
+            true = async {
+                tokio::time::sleep_until(patient).await;
+                unanswered.changed().await.is_ok()
+            } => lost = true,
         }
         if let Some(message) = said {
             let (items, whole) = wire::read(&message);
@@ -264,11 +273,17 @@ async fn hear(held: &Arc<Held>, heard: &mpsc::Sender<Heard>) {
             }
         }
         if lost {
-            while let Err(error) = held.hold_all(true).await {
-                tracing::debug!(%error, "users are held again as soon as Redis is back");
+            loop {
+                // What is asked in vain from here on is said in the next round.
+                unanswered.mark_unchanged();
+                match held.hold_all(true).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::debug!(%error, "users are held again as soon as Redis is back"),
+                }
                 tokio::time::sleep(RETRY_EVERY).await;
             }
             held_all = Instant::now();
+            lost_last = Some(held_all);
             metrics::counter!("frames_lost_total").increment(1);
             if heard.send(Heard::Lost).await.is_err() {
                 return;

@@ -64,6 +64,8 @@ pub(super) struct Connection {
     answers: VecDeque<String>,
     under_way: Option<Box<FuturesUnordered<futures::future::BoxFuture<'static, Option<Answer>>>>>,
     ping: bool,
+    /// Something of the outbox is on its way.
+    taken: bool,
     unflushed: bool,
     gone: bool,
 }
@@ -116,6 +118,7 @@ impl Connection {
             answers: VecDeque::new(),
             under_way: None,
             ping: false,
+            taken: false,
             unflushed: false,
             gone: false,
         }
@@ -226,7 +229,10 @@ impl Connection {
                 None => match self.seat.outbox.take() {
                     Taken::Nothing => return Ok(moved),
                     Taken::Skipped => Step::CatchUp,
-                    Taken::Some(live) => Step::Render(live.into_iter().map(Owed::live).collect()),
+                    Taken::Some(live) => {
+                        self.taken = true;
+                        Step::Render(live.into_iter().map(Owed::live).collect())
+                    }
                 },
             };
             moved = true;
@@ -329,12 +335,17 @@ impl Connection {
                 Poll::Ready(Err(_)) => return Err(()),
                 Poll::Pending => return Ok(wrote),
             }
-            if self.owed.is_empty() {
-                self.seat.outbox.written();
-                // What was needed for a moment is not kept.
-                self.owed.shrink_to(0);
-                self.plan.shrink_to(0);
-            }
+        }
+        // Also when nothing of it had to be written.
+        if self.taken && self.owed.is_empty() && self.work.is_none() {
+            self.taken = false;
+            self.seat.outbox.written();
+        }
+        if wrote && self.owed.is_empty() {
+            // What was needed for a moment is not kept.
+            self.owed.shrink_to(0);
+            self.plan.shrink_to(0);
+            self.answers.shrink_to(0);
         }
         Ok(wrote)
     }

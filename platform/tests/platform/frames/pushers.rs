@@ -298,3 +298,24 @@ async fn holding_and_releasing_at_once_ends_as_the_last_of_them_wants() {
         assert_eq!(holders(&server, *user).await, 1 - n % 2, "user {n}");
     }
 }
+
+#[tokio::test]
+async fn who_asks_in_vain_hears_of_it_when_redis_answers_again_though_the_channel_never_broke() {
+    let server = OwnRedis::started().await;
+    let log = begun(&server, kept()).await;
+    let (ann, bob) = (user(), user());
+    let (pusher, mut channel) = log.pusher();
+    until_lost(&mut channel).await;
+    pusher.hold(ann).await.unwrap();
+    for turn in 0..2 {
+        server.hang();
+        if turn == 0 {
+            assert!(pusher.hold(bob).await.is_err());
+        } else {
+            assert!(log.after(bob, &places(&[])).await.is_err());
+        }
+        server.go_on();
+        until_lost(&mut channel).await;
+        assert_eq!(holders(&server, bob).await, 1);
+    }
+}
