@@ -13,7 +13,10 @@ const COUNTERS: [(&str, &str); 12] = [
     ("marks_lost_total", "Marks of what users did that Redis did not take; readers then await the ledgers' heads"),
     ("process_cpu_seconds_total", "Processor time, user and system"),
     ("rate_limited_total", "Requests refused with 429, by what they were counted as"),
-    ("sockets_ended_total", "Sockets that have ended, by why: client, restart, unauthenticated, slow, silent, broken, stranger, protocol, text, too_big"),
+    (
+        "sockets_ended_total",
+        "Sockets that have ended, by why: client, restart, unauthenticated, slow, silent, broken, stranger, protocol, text, too_big",
+    ),
     ("socket_events_sent_total", "Frames that were sent of events that happened while their socket was open, or since its cursor"),
     ("hasher_refused_total", "Passwords refused with 503 because the hasher's queue was full or too slow"),
 ];

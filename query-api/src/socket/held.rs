@@ -97,6 +97,11 @@ impl Held {
         }
     }
 
+    /// Up to where sockets have been given everything.
+    pub(super) fn given(&self) -> Places {
+        self.state().heard.clone()
+    }
+
     /// A word for everybody here.
     pub(super) fn say(&self, said: &Said) {
         let state = self.state();
@@ -269,8 +274,7 @@ mod tests {
     }
 
     fn socket(held: &Held) -> Arc<Outbox> {
-        let socket =
-            Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
+        let socket = Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
         held.join(socket.clone());
         assert!(matches!(socket.take(), Taken::Nothing));
         socket
