@@ -3,7 +3,7 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Counters: only ever rising.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("http_requests_total", "Requests answered, by route, method and status"),
     ("ledger_appends_total", "Appends by outcome: stored, duplicate, conflict, reserved, rejected, unavailable (nothing written), unknown"),
     ("projection_applied_total", "Events that a projection has applied"),

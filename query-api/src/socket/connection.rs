@@ -12,6 +12,7 @@ use futures::stream::FuturesUnordered;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use platform::auth::{Caller, Refused, Standing};
 use platform::clock;
+use platform::crash::sabotaged;
 use platform::frames::{Cursor, Places, Stored};
 use platform::http::Problem;
 use schemas::Topic;
@@ -455,8 +456,15 @@ impl Connection {
         if let Some(said) = &told.then {
             self.answers.push_front(said.frame.to_string());
         }
+        if sabotaged("socket.skip") {
+            return None;
+        }
         metrics::counter!("socket_events_sent_total").increment(1);
-        Some(Next::Text(told.with_cursor(&self.cursor())))
+        let text = told.with_cursor(&self.cursor());
+        if sabotaged("socket.twice") {
+            self.answers.push_front(text.clone());
+        }
+        Some(Next::Text(text))
     }
 
     /// Whether somebody is blocked is not known: Redis is away, or was.

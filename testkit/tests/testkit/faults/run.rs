@@ -32,11 +32,10 @@ pub struct Run {
     pub devices: usize,
     /// Whether anything is done to the servers.
     pub blows: bool,
+    /// How long what was sent may take to reach sockets that are open, once nothing is broken any more.
+    pub settling: Duration,
     pub config: SystemConfig,
 }
-
-/// How long what was sent may take to reach sockets that are open, once nothing is broken any more.
-const SETTLING: Duration = Duration::from_secs(20);
 
 impl Run {
     /// Runs, and returns every promise that was broken. The history is kept in a file when there is any.
@@ -104,7 +103,7 @@ impl Run {
             }
         }
         for round in 0..3 {
-            join_all(clients.iter_mut().map(|client| arrives(client, &last, history))).await;
+            join_all(clients.iter_mut().map(|client| arrives(client, &last, self.settling, history))).await;
             history.add(Event::Settled);
             if round == 2 {
                 break;
@@ -168,10 +167,10 @@ impl Run {
 }
 
 /// Waits, not for ever, until an open socket has brought the last message of everybody, and the answer to its resume.
-async fn arrives(client: &mut Client, last: &[HashSet<Uuid>], history: &History) {
+async fn arrives(client: &mut Client, last: &[HashSet<Uuid>], settling: Duration, history: &History) {
     let Some(line) = &client.line else { return };
     let (socket, begin) = (line.socket, Instant::now());
-    while begin.elapsed() < SETTLING && client.line.as_ref().is_some_and(|line| !line.ended()) {
+    while begin.elapsed() < settling && client.line.as_ref().is_some_and(|line| !line.ended()) {
         let brought: HashSet<Uuid> = lock(&client.ear.heard).ever.clone();
         if last[client.ear.device.person].is_subset(&brought) && history.answered(socket) {
             return;

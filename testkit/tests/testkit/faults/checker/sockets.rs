@@ -191,8 +191,8 @@ impl Ear<'_> {
         {
             self.says(Rule::NothingIsInvented, &format!("brings {id} otherwise than it was sent: from {from} to {to}, {content:?}"));
         }
-        if message.deleted.done.is_some_and(|done| done < line.connected) {
-            self.says(Rule::DeletedIsGone, &format!("brings {id}, which was deleted before it connected"));
+        if self.facts.told_deleted.get(&id).is_some_and(|told| *told < line.connected) {
+            self.says(Rule::DeletedIsGone, &format!("brings {id}, which was told to be deleted before it connected"));
         }
         true
     }

@@ -239,7 +239,7 @@ fn what_is_anothers_or_nobodys_is_found() {
 fn what_was_deleted_is_not_told_to_who_connects_afterwards() {
     let deleted = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).brings(1, ANN, BOB, 1).asks(ANN, Call::Delete(id(1)), Outcome::Ok);
     assert_eq!(deleted.clone().shows(&[], [&[], &[]], [0, 0]).broken(), []);
-    let told = deleted.clone().connects(BOB, 2).brings(2, ANN, BOB, 1);
+    let told = deleted.clone().says(1, Frame::Deleted(id(1))).connects(BOB, 2).brings(2, ANN, BOB, 1);
     assert_eq!(told.shows(&[], [&[], &[]], [0, 0]).broken(), [Rule::DeletedIsGone]);
     assert_eq!(deleted.shows(&[], [&[], &[1]], [0, 0]).broken(), [Rule::DeletedIsGone]);
 }
