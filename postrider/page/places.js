@@ -50,7 +50,8 @@ export function ofToken(token) {
 /** Everything that a cursor has seen: by topic, the place of all its partitions and those that stand further; `null` when it cannot be read. */
 function ofCursor(cursor) {
   try {
-    const read = reader(bytes(cursor));
+    // What follows a tilde says how far the waiting messages have been sent.
+    const read = reader(bytes(cursor.split('~')[0]));
     if (read.byte() !== 1) return null;
     read.skip(4);
     read.number();

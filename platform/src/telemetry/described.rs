@@ -3,7 +3,7 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Counters: only ever rising.
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("http_requests_total", "Requests answered, by route, method and status"),
     ("ledger_appends_total", "Appends by outcome: stored, duplicate, conflict, reserved, rejected, unavailable (nothing written), unknown"),
     ("projection_applied_total", "Events that a projection has applied"),
@@ -15,17 +15,25 @@ const COUNTERS: [(&str, &str); 12] = [
     ("marks_lost_total", "Marks of what users did that Redis did not take; readers then await the ledgers' heads"),
     ("process_cpu_seconds_total", "Processor time, user and system"),
     ("rate_limited_total", "Requests refused with 429, by what they were counted as"),
+    (
+        "sockets_ended_total",
+        "Sockets that have ended, by why: client, restart, unauthenticated, slow, silent, broken, stranger, protocol, text, too_big",
+    ),
+    ("socket_events_sent_total", "Frames that were sent of events that happened while their socket was open, or since its cursor"),
+    ("socket_frames_heard_total", "Frames of clients, by type"),
+    ("socket_frames_refused_total", "Frames of clients that were answered with an error, by its code"),
     ("hasher_refused_total", "Passwords refused with 503 because the hasher's queue was full or too slow"),
 ];
 
 /// Gauges: as it is now.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 14] = [
     ("postrider_build_info", "Always 1; its labels say which build this is"),
     ("process_resident_memory_bytes", "Resident memory"),
     ("process_threads", "Threads"),
     ("process_open_fds", "Open file descriptors"),
     ("postgres_pool_connections", "Connections of a pool, by whether they are in use"),
     ("redis_up", "1 while Redis answers, else 0"),
+    ("sockets_open", "Sockets that are open in this process"),
     ("ledger_queue_length", "Appends that wait for the next batch"),
     ("hasher_queue_length", "Passwords that wait for a thread of the hasher"),
     ("projection_lag_events", "Events of the log that a projection has not applied yet"),

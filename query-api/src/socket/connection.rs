@@ -12,6 +12,7 @@ use futures::stream::FuturesUnordered;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use platform::auth::{Caller, Refused, Standing};
 use platform::clock;
+use platform::crash::sabotaged;
 use platform::frames::{Cursor, Places, Stored};
 use platform::http::Problem;
 use schemas::Topic;
@@ -63,6 +64,8 @@ pub(super) struct Connection {
     answers: VecDeque<String>,
     under_way: Option<Box<FuturesUnordered<futures::future::BoxFuture<'static, Option<Answer>>>>>,
     ping: bool,
+    /// Something of the outbox is on its way.
+    taken: bool,
     unflushed: bool,
     gone: bool,
 }
@@ -115,6 +118,7 @@ impl Connection {
             answers: VecDeque::new(),
             under_way: None,
             ping: false,
+            taken: false,
             unflushed: false,
             gone: false,
         }
@@ -225,7 +229,10 @@ impl Connection {
                 None => match self.seat.outbox.take() {
                     Taken::Nothing => return Ok(moved),
                     Taken::Skipped => Step::CatchUp,
-                    Taken::Some(live) => Step::Render(live.into_iter().map(Owed::live).collect()),
+                    Taken::Some(live) => {
+                        self.taken = true;
+                        Step::Render(live.into_iter().map(Owed::live).collect())
+                    }
                 },
             };
             moved = true;
@@ -328,12 +335,17 @@ impl Connection {
                 Poll::Ready(Err(_)) => return Err(()),
                 Poll::Pending => return Ok(wrote),
             }
-            if self.owed.is_empty() {
-                self.seat.outbox.written();
-                // What was needed for a moment is not kept.
-                self.owed.shrink_to(0);
-                self.plan.shrink_to(0);
-            }
+        }
+        // Also when nothing of it had to be written.
+        if self.taken && self.owed.is_empty() && self.work.is_none() {
+            self.taken = false;
+            self.seat.outbox.written();
+        }
+        if wrote && self.owed.is_empty() {
+            // What was needed for a moment is not kept.
+            self.owed.shrink_to(0);
+            self.plan.shrink_to(0);
+            self.answers.shrink_to(0);
         }
         Ok(wrote)
     }
@@ -412,6 +424,13 @@ impl Connection {
     fn next_of_event(&mut self) -> Option<Next> {
         let Some(Owed::Event { item, next, again }) = self.owed.front_mut() else { return None };
         let (item, at, again) = (item.clone(), *next, *again);
+        let told = item.told().and_then(|told| told.get(at));
+        let peer = told.and_then(|told| told.peer);
+        let may = peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis));
+        if may == Push::NotYet {
+            // Before it counts as told.
+            return Some(self.hold_up());
+        }
         *next += 1;
         let (topic, partition, position) = item.place;
         if at == 0 {
@@ -427,26 +446,25 @@ impl Connection {
                 return None;
             }
         }
-        let Some(told) = item.told().and_then(|told| told.get(at)) else {
+        let Some(told) = told else {
             self.owed.pop_front();
             return None;
         };
-        match told.peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis)) {
-            Push::Yes => {}
-            Push::No => return None,
-            Push::NotYet => {
-                // Where it stands was taken for told: it is asked for once more, and not weighed again.
-                if let Some(Owed::Event { next, .. }) = self.owed.front_mut() {
-                    *next = at;
-                }
-                return Some(self.hold_up());
-            }
+        if may == Push::No {
+            return None;
         }
         if let Some(said) = &told.then {
             self.answers.push_front(said.frame.to_string());
         }
+        if sabotaged("socket.skip") {
+            return None;
+        }
         metrics::counter!("socket_events_sent_total").increment(1);
-        Some(Next::Text(told.with_cursor(&self.cursor())))
+        let text = told.with_cursor(&self.cursor());
+        if sabotaged("socket.twice") {
+            self.answers.push_front(text.clone());
+        }
+        Some(Next::Text(text))
     }
 
     /// Whether somebody is blocked is not known: Redis is away, or was.

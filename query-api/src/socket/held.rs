@@ -155,6 +155,11 @@ impl Held {
         state.heard.clone()
     }
 
+    /// Up to where everything has been passed on.
+    pub(super) fn heard(&self) -> Places {
+        self.state().heard.clone()
+    }
+
     /// One less. Whether it was the last.
     pub(super) fn leave(&self, socket: &Arc<Outbox>) -> bool {
         let mut state = self.state();
@@ -237,5 +242,119 @@ impl State {
 
     fn are_apart(&self, user: UserId, peer: UserId) -> bool {
         !self.blocks.is_empty() && (self.blocks.contains(&(user, peer)) || self.blocks.contains(&(peer, user)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use platform::auth::Caller;
+    use platform::frames::{Logged, Places};
+    use schemas::{SessionId, Topic, UserId};
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    use super::{Held, MOST_ASIDE};
+    use crate::socket::outbox::{Live, Outbox, Taken};
+
+    const BOB: UserId = UserId(Uuid::from_u128(2));
+    const ANN: UserId = UserId(Uuid::from_u128(1));
+
+    fn entry(position: i64) -> Logged {
+        let text = format!(r#"{{"at":"2026-01-01T00:00:00Z","frames":[{{"k":"d","id":"{}","by":"{ANN}"}}]}}"#, Uuid::from_u128(9));
+        Logged { seq: 0, topic: Topic::Messages, partition: 1, position, text: text.into() }
+    }
+
+    fn places(position: i64) -> Places {
+        let mut places = Places::default();
+        places.raise(Topic::Messages, 1, position);
+        places
+    }
+
+    fn socket(held: &Held) -> Arc<Outbox> {
+        let socket = Arc::new(Outbox::new(&Caller { user: BOB, session: SessionId(BOB.0), role: "user".into(), token_ends: i64::MAX }));
+        held.join(socket.clone());
+        assert!(matches!(socket.take(), Taken::Nothing));
+        socket
+    }
+
+    fn told(socket: &Outbox) -> Vec<i64> {
+        match socket.take() {
+            Taken::Some(live) => live.iter().map(|live| if let Live::Event(item) = live { item.place.2 } else { 0 }).collect(),
+            Taken::Nothing => Vec::new(),
+            Taken::Skipped => vec![-1],
+        }
+    }
+
+    #[test]
+    fn what_is_heard_while_the_log_is_read_comes_after_it_and_nothing_twice() {
+        let held = Held::new(BOB);
+        held.hear(entry(4), None);
+        held.begin(&places(3));
+        let socket = socket(&held);
+        held.hear(entry(4), None);
+        held.hear(entry(5), None);
+        assert_eq!(told(&socket), [5], "what came before it was held is not live");
+        assert_eq!(held.set_aside(), places(5));
+        held.hear(entry(9), None);
+        assert_eq!(told(&socket), [0; 0], "not before what was missed");
+        assert!(held.go_on(vec![entry(6), entry(7), entry(9)], &places(9), true));
+        held.hear(entry(10), None);
+        assert_eq!(told(&socket), [6, 7, 9, 10]);
+    }
+
+    #[test]
+    fn of_a_log_that_is_not_whole_each_socket_finds_out_what_it_lacks() {
+        let held = Held::new(BOB);
+        held.begin(&places(3));
+        let socket = socket(&held);
+        held.set_aside();
+        assert!(held.go_on(vec![entry(8)], &places(9), false));
+        assert_eq!(told(&socket), [-1]);
+        held.hear(entry(9), None);
+        held.hear(entry(10), None);
+        assert_eq!(told(&socket), [10]);
+    }
+
+    #[test]
+    fn when_too_much_comes_meanwhile_the_log_is_read_again() {
+        let held = Held::new(BOB);
+        held.begin(&places(0));
+        let socket = socket(&held);
+        held.set_aside();
+        let many = i64::try_from(MOST_ASIDE).expect("small") + 1;
+        (1..=many).for_each(|position| held.hear(entry(position), None));
+        assert!(!held.go_on(Vec::new(), &places(0), true));
+        assert_eq!(held.set_aside(), places(many - 1));
+        assert!(held.go_on(vec![entry(many)], &places(many), true));
+        let mut all = Vec::new();
+        while all.len() < MOST_ASIDE {
+            let some = told(&socket);
+            // More than a socket keeps aside: it reads the log as well.
+            if some.is_empty() || some == [-1] {
+                return;
+            }
+            all.extend(some);
+        }
+        assert_eq!(told(&socket).len() + all.len(), MOST_ASIDE + 1);
+    }
+
+    #[test]
+    fn what_is_said_of_blocks_counts_more_than_what_was_looked_up_before() {
+        let held = Held::new(BOB);
+        let blocked = |held: &Held| held.state().are_apart(BOB, ANN);
+        held.look_up_blocks();
+        held.block((ANN, BOB), true);
+        held.set_blocks(HashSet::new(), Instant::now());
+        assert!(blocked(&held), "placed while it was looked up");
+        held.block((BOB, ANN), true);
+        held.block((ANN, BOB), false);
+        assert!(blocked(&held), "each lifts their own only");
+        held.look_up_blocks();
+        held.block((BOB, ANN), false);
+        held.set_blocks(HashSet::from([(BOB, ANN)]), Instant::now());
+        assert!(!blocked(&held), "lifted while it was looked up");
     }
 }

@@ -31,6 +31,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Logs that are read at the same time, after Redis was away.
 const READ_TOGETHER: usize = 32;
 
+/// Between two attempts to read a log.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// What sockets stand on.
 #[derive(Debug, Clone)]
 pub struct Below {
@@ -182,18 +185,22 @@ impl Hub {
         }
     }
 
-    /// Reads what was missed of a user, for all of their sockets. When Redis does not answer, it will say that it was away, and this is done again.
+    /// Reads what was missed of a user, for all of their sockets; while Redis does not answer, again and again.
     async fn catch_up(&self, held: Arc<Held>) {
+        while !self.caught_up(&held).await {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn caught_up(&self, held: &Held) -> bool {
         let is_held = held.turn.lock().await;
         if !*is_held {
-            return;
+            return true;
         }
-        loop {
-            let places = held.set_aside();
-            let Ok(stored) = self.inner.below.log.after(held.user, &places).await else { return };
-            if held.go_on(stored.entries, &stored.head, stored.whole) {
-                return;
-            }
+        let places = held.set_aside();
+        match self.inner.below.log.after(held.user, &places).await {
+            Ok(stored) => held.go_on(stored.entries, &stored.head, stored.whole),
+            Err(_) => false,
         }
     }
 
@@ -273,8 +280,12 @@ impl Hub {
         let another = epoch.is_some() && current.is_some() && *epoch != current;
         *epoch = current.or(*epoch);
         if another {
-            // Positions have begun anew: what a socket has seen says nothing any more.
+            // Positions have begun anew: what a socket has seen says nothing any more, nor what was passed on.
             self.end_all(End::Restart);
+            self.each(|held| {
+                let (hub, held) = (self.clone(), held.clone());
+                tokio::spawn(async move { hub.let_go(&held).await });
+            });
         }
         for held in self.inner.users[shard].lock().unwrap_or_else(PoisonError::into_inner).values() {
             held.each(|socket| {
@@ -300,6 +311,14 @@ impl Hub {
                 }
             });
         });
+    }
+
+    /// Whoever joins next begins anew.
+    async fn let_go(&self, held: &Held) {
+        let mut is_held = held.turn.lock().await;
+        if std::mem::take(&mut *is_held) {
+            self.inner.pusher.release(held.user).await;
+        }
     }
 
     async fn leave(&self, held: &Arc<Held>, outbox: &Arc<Outbox>) {

@@ -320,3 +320,121 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use platform::auth::Caller;
+    use schemas::{SessionId, UserId};
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    use super::{End, LONGEST, Live, MOST, MOST_ASIDE, Outbox, PING_EVERY, SILENCE, Taken};
+    use crate::socket::Said;
+
+    fn outbox() -> Outbox {
+        let id = Uuid::from_u128(1);
+        Outbox::new(&Caller { user: UserId(id), session: SessionId(id), role: "user".into(), token_ends: 100 })
+    }
+
+    fn word(bytes: usize) -> Live {
+        Live::Said(Said { frame: "x".repeat(bytes).into(), peer: UserId(Uuid::from_u128(2)) })
+    }
+
+    fn taken(outbox: &Outbox) -> usize {
+        match outbox.take() {
+            Taken::Some(live) => live.len(),
+            Taken::Nothing => 0,
+            Taken::Skipped => usize::MAX,
+        }
+    }
+
+    fn after(outbox: &Outbox, time: Duration) -> Option<End> {
+        outbox.look(Instant::now() + time);
+        outbox.ended()
+    }
+
+    const MOMENT: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_client_that_is_too_far_behind_is_ended_and_one_that_reads_is_not() {
+        let (quick, slow) = (outbox(), outbox());
+        for outbox in [&quick, &slow] {
+            assert_eq!(taken(outbox), 0);
+        }
+        for _ in 0..100 {
+            quick.push(word(MOST / 50));
+            slow.push(word(MOST / 50));
+            assert_eq!(taken(&quick), 1);
+            quick.written();
+        }
+        assert_eq!((quick.ended(), slow.ended()), (None, Some(End::Slow)));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_for_too_long_is_ended_whatever_there_is_for_it() {
+        let outbox = outbox();
+        assert_eq!(taken(&outbox), 0);
+        outbox.push(word(1));
+        assert_eq!(after(&outbox, LONGEST - MOMENT), None);
+        assert_eq!(taken(&outbox), 1);
+        assert_eq!(after(&outbox, LONGEST - MOMENT), None, "on its way");
+        assert_eq!(after(&outbox, LONGEST + MOMENT), Some(End::Slow), "and still not read");
+    }
+
+    #[test]
+    fn what_has_been_read_or_is_held_up_by_us_counts_against_nobody() {
+        let (read, held_up) = (outbox(), outbox());
+        for outbox in [&read, &held_up] {
+            assert_eq!(taken(outbox), 0);
+            outbox.push(word(1));
+            assert_eq!(taken(outbox), 1);
+        }
+        read.written();
+        held_up.hold_up(true);
+        assert_eq!((after(&read, LONGEST + MOMENT), after(&held_up, LONGEST + MOMENT)), (None, None));
+    }
+
+    #[test]
+    fn while_what_waited_is_sent_live_frames_are_left_in_the_log_rather_than_counted() {
+        let outbox = outbox();
+        for _ in 0..10 {
+            outbox.push(word(MOST_ASIDE / 5));
+        }
+        assert_eq!(after(&outbox, LONGEST + MOMENT), None, "it reads what was there before");
+        assert_eq!(taken(&outbox), usize::MAX, "some are to be read in the log");
+        outbox.push(word(1));
+        assert_eq!(taken(&outbox), 1, "then it goes on");
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_then_believed() {
+        let outbox = outbox();
+        assert!(!outbox.wants_ping());
+        assert_eq!(after(&outbox, PING_EVERY + MOMENT), None);
+        assert!(outbox.wants_ping());
+        assert!(!outbox.wants_ping(), "once");
+        assert_eq!(after(&outbox, SILENCE - MOMENT), None);
+        assert_eq!(after(&outbox, SILENCE + MOMENT), Some(End::Silent));
+        outbox.end(End::Slow);
+        assert_eq!(outbox.ended(), Some(End::Silent), "the first reason stands");
+    }
+
+    #[test]
+    fn whoever_is_shared_by_two_threads_loses_nothing() {
+        let outbox = Arc::new(outbox());
+        assert_eq!(taken(&outbox), 0);
+        let writer = std::thread::spawn({
+            let outbox = outbox.clone();
+            move || (0..1_000).for_each(|_| outbox.push(word(1)))
+        });
+        let mut count = 0;
+        while count < 1_000 {
+            count += taken(&outbox);
+        }
+        writer.join().expect("no panic");
+        assert_eq!(taken(&outbox), 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! Where a client is: what it has seen, as its cursor says it.
 
-use platform::frames::Cursor;
+use platform::frames::{Cursor, Places};
 use schemas::{Topic, UserId, conversation_id, key_hash, partition};
 
 /// Where an event stands: topic, partition, position.
@@ -40,7 +40,39 @@ impl Bookmark {
     }
 }
 
+/// Whether everything up to these places is in a log that ends there.
+pub(super) fn reaches(head: &Places, places: &Places) -> bool {
+    places.iter().all(|(topic, partition, position)| head.at(topic, partition) >= position)
+}
+
 /// The partition of what is between two people.
 pub(super) fn partition_between(one: UserId, other: UserId) -> i32 {
     partition(key_hash(&conversation_id(one, other).to_string()), Topic::PARTITIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bookmark;
+    use platform::clock;
+    use platform::frames::{Cursor, Places};
+    use schemas::{Timestamp, Topic};
+    use time::OffsetDateTime;
+
+    #[test]
+    fn a_bookmark_reads_as_it_was_written_and_nonsense_is_none() {
+        let mut places = Places::default();
+        places.raise(Topic::Messages, 3, 77);
+        let given = Timestamp::from(OffsetDateTime::from_unix_timestamp(clock::now().into_inner().unix_timestamp()).expect("now"));
+        for queue in [None, Some(0), Some(i64::MAX)] {
+            let bookmark = Bookmark { cursor: Cursor { epoch: 7, given, places: places.clone() }, queue };
+            let text = bookmark.write();
+            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_~".contains(&b)), "safe in an address: {text}");
+            assert_eq!(Bookmark::read(&text), Some(bookmark));
+            for odd in [format!("{text}~"), format!("{text}~1"), format!("{text}x~-1"), text[1..].to_owned(), format!("~{text}")] {
+                assert_eq!(Bookmark::read(&odd).filter(|_| queue.is_some()), None, "{odd}");
+            }
+        }
+        assert_eq!(Bookmark::read(""), None);
+        assert_eq!(Bookmark::read("~1"), None);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use platform::frames::{Logged, Places, Stored};
 use platform::http::Problem;
+use platform::marks::Known;
 use schemas::Topic;
 use schemas::read_models::Relay;
 use tokio::time::Instant;
@@ -17,13 +18,16 @@ use super::hub::{Hub, away};
 use super::item::Item;
 use super::note::Said;
 use super::outbox::Live;
-use super::place::{Bookmark, Place};
+use super::place::{Bookmark, Place, reaches};
 use super::render::Told;
 use super::waiting::{Page, Waiting, pool};
 
 /// How long a socket waits for a database, or for Redis; then its client is to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long it waits for its log to reach what its user knows of, and how often it looks.
+const FRESH: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(20);
 /// Events of a log that are rendered at once.
 pub(super) const TOGETHER: usize = 64;
 
@@ -136,7 +140,7 @@ pub(super) fn begin(step: Step, hub: &Hub, held: &Arc<Held>, places: &Places) ->
         }
         Step::Resume(bookmark, begins) => Box::pin(async move {
             let may = hub.inner.below.log.may_resume(&bookmark.cursor);
-            let stored = if may { Some(read(&hub, &held, &bookmark.cursor.places).await?) } else { None };
+            let stored = if may { Some(read_fresh(&hub, &held, &bookmark.cursor.places).await?) } else { None };
             Ok(Done::Log(bookmark, stored, begins))
         }),
         Step::Render(mut owed) => {
@@ -169,13 +173,38 @@ fn items(owed: &[Owed]) -> impl Iterator<Item = &Item> {
     })
 }
 
+/// A Redis that came back with an older state has less than what had been passed on before: what it lacks is appended again, and not passed on again by the hub. Whoever reads
+/// waits for it.
 async fn read(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem> {
     let patience = Patience::new();
+    let passed_on = held.heard();
     loop {
-        let answer = hub.inner.below.log.after(held.user, places).await.map_err(|_| away());
+        let answer = match hub.inner.below.log.after(held.user, places).await {
+            Ok(stored) if reaches(&stored.head, &passed_on) => Ok(stored),
+            Ok(_) | Err(_) => Err(away()),
+        };
         if let Some(answer) = patience.or_again(answer).await {
             return answer;
         }
+    }
+}
+
+/// As [`read`], once the log has reached what its user did, or was named in, so that nothing comes of a message that was deleted before. When that cannot be known in
+/// time, it comes once more, as it would from a list.
+async fn read_fresh(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem> {
+    let mut needed = Places::default();
+    if let Known::Marks(marks) = hub.inner.below.freshness.marks.of(&[held.user]).await {
+        for mark in marks.into_iter().filter(|mark| mark.topic == Topic::Messages) {
+            needed.raise(mark.topic, mark.partition, mark.position);
+        }
+    }
+    let began = Instant::now();
+    loop {
+        let stored = read(hub, held, places).await?;
+        if reaches(&stored.head, &needed) || began.elapsed() > FRESH {
+            return Ok(stored);
+        }
+        tokio::time::sleep(SOON).await;
     }
 }
 

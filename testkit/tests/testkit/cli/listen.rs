@@ -40,7 +40,7 @@ async fn listening_shows_frames_and_takes_nothing_from_the_queue() {
     let said = listen(&["--token", "--json", "--limit", "2"], &bob.token).await.well();
     let frames: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((frames[1]["type"].as_str(), frames[1]["data"]["id"].as_str()), (Some("relay_message"), Some(id.to_string().as_str())));
-    let cursor = frames[0]["cursor"].as_str().unwrap();
+    let cursor = frames[1]["cursor"].as_str().unwrap();
     assert_eq!(ann.post("/api/v1/messages/send", Person::message(bob.id, Uuid::now_v7(), "again")).await.status, 200);
     let said = listen(&[&bob.email, "--json", "--limit", "2", "--cursor", cursor], &bob.password).await.well();
     assert!(said.lines().nth(1).unwrap().contains("new_message"), "{said}");

@@ -195,13 +195,13 @@ impl History {
         self.told().events.iter().map(|(_, event)| event.clone()).collect()
     }
 
-    /// Everything, a line each.
+    /// Everything, a line each: number, seconds, what happened.
     pub fn text(&self) -> String {
         use fmt::Write as _;
         let told = self.told();
         let mut text = String::new();
-        for (at, event) in &told.events {
-            let _ = writeln!(text, "{:9.3}  {event}", at.as_secs_f64());
+        for (number, (at, event)) in (1..).zip(&told.events) {
+            let _ = writeln!(text, "{number:6} {:9.3}  {event}", at.as_secs_f64());
         }
         text
     }

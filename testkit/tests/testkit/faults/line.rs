@@ -28,7 +28,7 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct Heard {
     /// Messages to its person that it has not looked at yet, and who wrote them.
     pub received: Vec<(Uuid, Uuid)>,
-    /// All of them, ever.
+    /// All of them.
     pub ever: HashSet<Uuid>,
     /// Cursors, oldest first.
     pub cursors: Vec<(Seen, String)>,
@@ -138,7 +138,7 @@ impl Line {
     pub async fn leave(mut self, how: Leave) {
         if how == Leave::Politely {
             let _ = tokio::time::timeout(PATIENCE, self.writes.send(Message::Close(None))).await;
-            let _ = tokio::time::timeout(Duration::from_millis(500), &mut self.reader).await;
+            let _ = tokio::time::timeout(Duration::from_millis(500), async { while self.frames.recv().await.is_some() {} }).await;
         }
         self.reader.abort();
         let _ = (&mut self.reader).await;

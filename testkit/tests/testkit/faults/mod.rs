@@ -13,6 +13,7 @@ mod plan;
 mod redis;
 mod rig;
 mod run;
+mod sabotage;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ fn run(processes: usize, seconds: u64) -> Run {
     let seed = said("POSTRIDER_TEST_SEED").unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1 & 0xFFFF_FFFF);
     eprintln!("POSTRIDER_TEST_SEED={seed}");
     let length = Duration::from_secs(seconds);
-    Run { seed, length, processes, people: 4, devices: 2, blows: true, config: SystemConfig::default() }
+    Run { seed, length, processes, people: 4, devices: 2, blows: true, settling: Duration::from_secs(20), config: SystemConfig::default() }
 }
 
 async fn keeps_its_promises(run: Run) {

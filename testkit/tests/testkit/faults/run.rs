@@ -32,11 +32,10 @@ pub struct Run {
     pub devices: usize,
     /// Whether anything is done to the servers.
     pub blows: bool,
+    /// How long what was sent may take to reach sockets that are open, once nothing is broken any more.
+    pub settling: Duration,
     pub config: SystemConfig,
 }
-
-/// How long what was sent may take to reach sockets that are open, once nothing is broken any more.
-const SETTLING: Duration = Duration::from_secs(20);
 
 impl Run {
     /// Runs, and returns every promise that was broken. The history is kept in a file when there is any.
@@ -104,7 +103,7 @@ impl Run {
             }
         }
         for round in 0..3 {
-            join_all(clients.iter_mut().map(|client| arrives(client, &last, history))).await;
+            join_all(clients.iter_mut().map(|client| arrives(client, &last, self.settling, history))).await;
             history.add(Event::Settled);
             if round == 2 {
                 break;
@@ -115,6 +114,9 @@ impl Run {
                     line.leave(super::plan::Leave::Abruptly).await;
                 }
                 let process = client.ear.device.number % self.processes;
+                if after.is_none() {
+                    lock(&client.ear.heard).ever.clear();
+                }
                 client.open(process, after).await;
                 if client.line.is_none() {
                     history.add(Event::Wrong(format!("{} cannot connect though nothing is broken any more", client.ear.device)));
@@ -165,10 +167,10 @@ impl Run {
 }
 
 /// Waits, not for ever, until an open socket has brought the last message of everybody, and the answer to its resume.
-async fn arrives(client: &mut Client, last: &[HashSet<Uuid>], history: &History) {
+async fn arrives(client: &mut Client, last: &[HashSet<Uuid>], settling: Duration, history: &History) {
     let Some(line) = &client.line else { return };
     let (socket, begin) = (line.socket, Instant::now());
-    while begin.elapsed() < SETTLING && client.line.as_ref().is_some_and(|line| !line.ended()) {
+    while begin.elapsed() < settling && client.line.as_ref().is_some_and(|line| !line.ended()) {
         let brought: HashSet<Uuid> = lock(&client.ear.heard).ever.clone();
         if last[client.ear.device.person].is_subset(&brought) && history.answered(socket) {
             return;

@@ -4,8 +4,10 @@ mod blocking;
 mod ending;
 mod kafka;
 mod opening;
+mod presence;
 mod protocol;
 mod resuming;
+mod talking;
 mod telling;
 
 use reqwest::Method;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::faults::history::{Call, CallId, Event, Outcome, Person};
+use crate::faults::history::{Call, CallId, Event, Frame, Outcome, Person};
 
 /// When something happened: its place in the history.
 pub(super) type At = usize;
@@ -73,6 +73,8 @@ pub(super) struct Facts {
     pub messages: HashMap<Uuid, Message>,
     /// Of each conversation, as the first of the two is shown it in the end.
     pub conversations: HashMap<Pair, Vec<Uuid>>,
+    /// When somebody was first told that a message was deleted: from then on it is in no list.
+    pub told_deleted: HashMap<Uuid, At>,
     /// When Redis may have forgotten what it knew.
     pub forgot: Vec<At>,
 }
@@ -85,6 +87,9 @@ impl Facts {
             match event {
                 Event::Is(person, id) => drop(facts.people.insert(*id, *person)),
                 Event::Returns(call, outcome) => drop(outcomes.insert(*call, (at, outcome))),
+                Event::Says(_, Frame::Deleted(id)) => {
+                    facts.told_deleted.entry(*id).or_insert(at);
+                }
                 Event::Suffers { forgets: true, .. } => facts.forgot.push(at),
                 Event::Shows(person, shown) => {
                     for (with, messages) in &shown.conversations {
@@ -115,7 +120,15 @@ impl Facts {
                 Call::Acknowledge(id) => facts.of_message(*id, |message| message.acknowledged.and(asked)),
                 Call::Read(id) => facts.of_message(*id, |message| message.read.and(asked)),
                 Call::Delete(id) => facts.of_message(*id, |message| message.deleted.and(asked)),
-                Call::ReadUpTo { with, id } => read_up_to.push((person, *with, *id, asked)),
+                Call::ReadUpTo { with, id } => {
+                    facts.of_message(*id, |message| {
+                        if (message.from, message.to) == (*with, person) {
+                            message.read.and(asked);
+                            message.read_up_to.and(asked);
+                        }
+                    });
+                    read_up_to.push((person, *with, *id, asked));
+                }
             }
         }
         for (conversation, messages) in facts.conversations.clone() {

@@ -57,13 +57,12 @@ pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
             }
             Event::Resumes { socket, after } => lines.get_mut(socket).into_iter().for_each(|line| line.asking = Some(*after)),
             Event::Says(socket, Frame::Resumed) => {
-                if let Some(seen) = lines.get_mut(socket).and_then(|line| line.asking.take())
-                    && let Some(mut line) = lines.remove(socket)
-                {
+                let Some(mut line) = lines.remove(socket) else { continue };
+                line.frames += 1;
+                if let Some(seen) = line.asking.take() {
                     line.go_on_from(&lines[&seen.socket], seen);
-                    line.frames += 1;
-                    lines.insert(*socket, line);
                 }
+                lines.insert(*socket, line);
             }
             Event::Says(socket, frame) => {
                 if let Some(line) = lines.get_mut(socket) {
@@ -163,7 +162,7 @@ impl Ear<'_> {
     }
 
     fn says(&mut self, rule: Rule, text: &str) {
-        self.found.add(rule, format!("s{} {text}", self.socket));
+        self.found.add(rule, format!("event {}: s{} {text}", self.at + 1, self.socket));
     }
 
     /// Whether it is somebody's message in the way that it should be, and was asked for before.
@@ -192,8 +191,8 @@ impl Ear<'_> {
         {
             self.says(Rule::NothingIsInvented, &format!("brings {id} otherwise than it was sent: from {from} to {to}, {content:?}"));
         }
-        if message.deleted.done.is_some_and(|done| done < line.connected) {
-            self.says(Rule::DeletedIsGone, &format!("brings {id}, which was deleted before it connected"));
+        if self.facts.told_deleted.get(&id).is_some_and(|told| *told < line.connected) {
+            self.says(Rule::DeletedIsGone, &format!("brings {id}, which was told to be deleted before it connected"));
         }
         true
     }
@@ -277,7 +276,8 @@ impl Ear<'_> {
             let read = since(message.read) && message.read_up_to.asked.is_none();
             let missing = [(since(message.sent), Thing::Sent(*id)), (delivered, Thing::Delivered(*id)), (read, Thing::Read(*id, false))];
             for (_, thing) in missing.into_iter().filter(|(due, thing)| *due && !line.has(*thing)) {
-                self.found.add(Rule::TicksArrive, format!("s{} of p{} never says {thing:?}", self.socket, line.person));
+                self.found
+                    .add(Rule::TicksArrive, format!("by event {}: s{} of p{} never says {thing:?}", self.at + 1, self.socket, line.person));
             }
         }
     }

@@ -206,6 +206,9 @@ fn a_thing_said_twice_is_found() {
     assert!(shown(whole().says(1, Frame::Sent(id(3)))).contains(&Rule::NothingTwice));
     let again = whole().ends(1).resumes(BOB, 2, 1, 4).brings(2, ANN, BOB, 2).says(2, Frame::Resumed).ends(2);
     assert_eq!(shown(again), [Rule::NothingTwice], "its cursor had seen it");
+    let from_resumed =
+        whole().ends(1).resumes(BOB, 2, 1, 2).brings(2, ANN, BOB, 2).says(2, Frame::Resumed).says(2, Frame::Sent(id(3))).ends(2);
+    assert_eq!(shown(from_resumed.resumes(BOB, 3, 2, 3).says(3, Frame::Sent(id(3))).says(3, Frame::Resumed)), [], "it had not");
     assert_eq!(shown(whole().connects(BOB, 2).brings(2, ANN, BOB, 1).brings(2, ANN, BOB, 2).ends(2)), [], "another device");
 }
 
@@ -236,9 +239,17 @@ fn what_is_anothers_or_nobodys_is_found() {
 fn what_was_deleted_is_not_told_to_who_connects_afterwards() {
     let deleted = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).brings(1, ANN, BOB, 1).asks(ANN, Call::Delete(id(1)), Outcome::Ok);
     assert_eq!(deleted.clone().shows(&[], [&[], &[]], [0, 0]).broken(), []);
-    let told = deleted.clone().connects(BOB, 2).brings(2, ANN, BOB, 1);
+    let told = deleted.clone().says(1, Frame::Deleted(id(1))).connects(BOB, 2).brings(2, ANN, BOB, 1);
     assert_eq!(told.shows(&[], [&[], &[]], [0, 0]).broken(), [Rule::DeletedIsGone]);
     assert_eq!(deleted.shows(&[], [&[], &[1]], [0, 0]).broken(), [Rule::DeletedIsGone]);
+}
+
+#[test]
+fn what_was_read_up_to_and_then_deleted_may_be_told_as_read() {
+    let story = Story::new().connects(ANN, 1).sends(ANN, BOB, 1).says(1, Frame::Sent(id(1)));
+    let read = story.asks(BOB, Call::ReadUpTo { with: ANN, id: id(1) }, Outcome::Ok);
+    let told = read.says(1, Frame::Read { id: id(1), by: user(BOB), up_to: true }).asks(ANN, Call::Delete(id(1)), Outcome::Ok);
+    assert_eq!(told.says(1, Frame::Deleted(id(1))).shows(&[], [&[], &[]], [0, 0]).broken(), []);
 }
 
 #[test]
