@@ -47,5 +47,5 @@ export function ms(time) {
 }
 
 function facts({ topic, partition, position }) {
-  return { topic, partition: String(partition), position: String(position) };
+  return { event: `${topic}, partition ${partition}, position ${position}` };
 }

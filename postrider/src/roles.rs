@@ -173,7 +173,14 @@ impl Roles {
             messages::Messages::new(messages.clone(), freshness.clone(), tokens.clone(), presence.clone(), ground.shutdown.clone());
         let commands = Arc::new(OfMessages(of_messages));
         let (hub, heard) = Hub::new(Below {
-            talk: Talk::new(commands, limits.clone(), freshness.clone(), frames.clone(), ground.shutdown.clone()),
+            talk: Talk::new(
+                commands,
+                limits.clone(),
+                config.limits.of_socket(),
+                freshness.clone(),
+                frames.clone(),
+                ground.shutdown.clone(),
+            ),
             log: frames.clone(),
             freshness: freshness.clone(),
             redis: redis.clone(),
@@ -237,7 +244,7 @@ impl Roles {
         if let Some(heard) = heard {
             shutdown.spawn(self.hub.clone().run(heard));
         }
-        shutdown.spawn(self.attendance.clone().run(shutdown.clone()));
+        shutdown.spawn(self.attendance.clone().run(ground.shutdown.clone()));
         for ledger in [&self.auth, &self.users, &self.messages] {
             let ledger = ledger.clone();
             shutdown.spawn(keep_house(shutdown.clone(), move || tidy(ledger.clone())));

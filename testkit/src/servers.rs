@@ -128,6 +128,16 @@ impl Pair {
     }
 }
 
+/// A Redis of a test's own, for what concerns everybody on it. Ends with the value.
+///
+/// # Panics
+/// When it does not start.
+pub async fn own_redis() -> PrivateRedis {
+    let directory =
+        Arc::new(DataDir::open(&temporary_directory()).and_then(|dir| dir.lock()).expect("a temporary data directory can be made"));
+    PrivateRedis::start(&directory).await.expect("a private Redis starts")
+}
+
 /// A database of a test's own; dropped with the server.
 #[derive(Debug, Clone)]
 pub struct TestDatabase {

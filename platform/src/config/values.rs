@@ -254,6 +254,10 @@ pub struct Limits {
     pub vital_per_second: u32,
     /// Of a user.
     pub vital_burst: u32,
+    /// Of a socket: frames, receipts apart.
+    pub socket_frames_per_second: u32,
+    /// Of a socket.
+    pub socket_frames_burst: u32,
     /// Of an address.
     pub logins_per_minute: u32,
     /// Of an address.
@@ -288,7 +292,13 @@ impl Limits {
         }
     }
 
-    fn numbers(&self) -> [(&'static str, u32); 14] {
+    /// What one socket may say, receipts apart.
+    #[must_use]
+    pub fn of_socket(&self) -> Rate {
+        Rate::per_second(self.socket_frames_per_second, self.socket_frames_burst)
+    }
+
+    fn numbers(&self) -> [(&'static str, u32); 16] {
         [
             ("limits.sends_per_second", self.sends_per_second),
             ("limits.sends_burst", self.sends_burst),
@@ -298,6 +308,8 @@ impl Limits {
             ("limits.reads_burst", self.reads_burst),
             ("limits.vital_per_second", self.vital_per_second),
             ("limits.vital_burst", self.vital_burst),
+            ("limits.socket_frames_per_second", self.socket_frames_per_second),
+            ("limits.socket_frames_burst", self.socket_frames_burst),
             ("limits.logins_per_minute", self.logins_per_minute),
             ("limits.registrations_per_hour", self.registrations_per_hour),
             ("limits.forgotten_per_hour", self.forgotten_per_hour),

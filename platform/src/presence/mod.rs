@@ -68,6 +68,12 @@ impl Presence {
         Self { redis, lease, asks }
     }
 
+    /// How long a lease holds unless it is renewed.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
     /// Takes or renews a lease: `holder` is unique among those of the user (a process with sockets, a session).
     pub async fn online(&self, user: UserId, holder: &str) {
         note(self.come(&[user], holder, false).await);

@@ -3,13 +3,15 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Counters: only ever rising.
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("http_requests_total", "Requests answered, by route, method and status"),
     ("ledger_appends_total", "Appends by outcome: stored, duplicate, conflict, reserved, rejected, unavailable (nothing written), unknown"),
     ("projection_applied_total", "Events that a projection has applied"),
     ("projection_gaps_total", "Gaps found in a topic: records that are lost; the projection stops"),
     ("projection_reads_behind_total", "Reads that were answered although the projection had not reached what their user did"),
     ("publisher_published_total", "Events copied from a ledger to its topic"),
+    ("frames_lost_total", "Times that sockets may have missed something, and what they missed was looked for"),
+    ("frames_unreadable_total", "Events that could not be told to sockets because they cannot be read; the read models park them"),
     ("marks_lost_total", "Marks of what users did that Redis did not take; readers then await the ledgers' heads"),
     ("process_cpu_seconds_total", "Processor time, user and system"),
     ("rate_limited_total", "Requests refused with 429, by what they were counted as"),
@@ -18,6 +20,8 @@ const COUNTERS: [(&str, &str); 12] = [
         "Sockets that have ended, by why: client, restart, unauthenticated, slow, silent, broken, stranger, protocol, text, too_big",
     ),
     ("socket_events_sent_total", "Frames that were sent of events that happened while their socket was open, or since its cursor"),
+    ("socket_frames_heard_total", "Frames of clients, by type"),
+    ("socket_frames_refused_total", "Frames of clients that were answered with an error, by its code"),
     ("hasher_refused_total", "Passwords refused with 503 because the hasher's queue was full or too slow"),
 ];
 

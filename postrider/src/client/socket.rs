@@ -46,6 +46,11 @@ pub enum Heard {
 }
 
 impl Address {
+    /// The same person's, at another process: `http://host:port`.
+    pub fn at(self, url: &str) -> Self {
+        Self { authority: url.trim_start_matches("http://").to_owned(), ..self }
+    }
+
     /// Opens it, from a source address where one is given: 28,000 connections is what one of them has ports for.
     pub async fn open(&self, from: Option<IpAddr>, cursor: Option<&str>) -> Result<Socket> {
         match tokio::time::timeout(PATIENCE, self.connect(from, cursor)).await {

@@ -97,11 +97,6 @@ impl Held {
         }
     }
 
-    /// Up to where sockets have been given everything.
-    pub(super) fn given(&self) -> Places {
-        self.state().heard.clone()
-    }
-
     /// A word for everybody here.
     pub(super) fn say(&self, said: &Said) {
         let state = self.state();
@@ -158,6 +153,11 @@ impl Held {
         let mut state = self.state();
         state.sockets.push(socket);
         state.heard.clone()
+    }
+
+    /// Up to where everything has been passed on.
+    pub(super) fn heard(&self) -> Places {
+        self.state().heard.clone()
     }
 
     /// One less. Whether it was the last.

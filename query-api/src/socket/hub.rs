@@ -280,8 +280,12 @@ impl Hub {
         let another = epoch.is_some() && current.is_some() && *epoch != current;
         *epoch = current.or(*epoch);
         if another {
-            // Positions have begun anew: what a socket has seen says nothing any more.
+            // Positions have begun anew: what a socket has seen says nothing any more, nor what was passed on.
             self.end_all(End::Restart);
+            self.each(|held| {
+                let (hub, held) = (self.clone(), held.clone());
+                tokio::spawn(async move { hub.let_go(&held).await });
+            });
         }
         for held in self.inner.users[shard].lock().unwrap_or_else(PoisonError::into_inner).values() {
             held.each(|socket| {
@@ -307,6 +311,14 @@ impl Hub {
                 }
             });
         });
+    }
+
+    /// Whoever joins next begins anew.
+    async fn let_go(&self, held: &Held) {
+        let mut is_held = held.turn.lock().await;
+        if std::mem::take(&mut *is_held) {
+            self.inner.pusher.release(held.user).await;
+        }
     }
 
     async fn leave(&self, held: &Arc<Held>, outbox: &Arc<Outbox>) {

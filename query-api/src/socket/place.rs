@@ -1,6 +1,6 @@
 //! Where a client is: what it has seen, as its cursor says it.
 
-use platform::frames::Cursor;
+use platform::frames::{Cursor, Places};
 use schemas::{Topic, UserId, conversation_id, key_hash, partition};
 
 /// Where an event stands: topic, partition, position.
@@ -38,6 +38,11 @@ impl Bookmark {
         };
         Some(Self { cursor: cursor.parse().ok()?, queue })
     }
+}
+
+/// Whether everything up to these places is in a log that ends there.
+pub(super) fn reaches(head: &Places, places: &Places) -> bool {
+    places.iter().all(|(topic, partition, position)| head.at(topic, partition) >= position)
 }
 
 /// The partition of what is between two people.

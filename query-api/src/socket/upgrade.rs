@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use platform::http::Problem;
@@ -44,9 +44,23 @@ pub(super) fn upgrade_required() -> Problem {
     Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "A WebSocket (version 13) is opened here")
 }
 
+/// The same, as it is answered: it says what would do (RFC 6455 §4.4).
+#[derive(Debug)]
+pub(super) struct Other;
+
+impl IntoResponse for Other {
+    fn into_response(self) -> Response {
+        let mut response = upgrade_required().into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        response
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Upgrade {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    type Rejection = Other;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Other> {
         let headers = &parts.headers;
         let asks = parts.version == Version::HTTP_11
             && has_word(headers, header::CONNECTION, "upgrade")
@@ -55,7 +69,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).map(|key| derive_accept_key(key.as_bytes()));
         match (asks, key, parts.extensions.remove::<OnUpgrade>()) {
             (true, Some(accept), Some(on)) => Ok(Self { accept, on }),
-            _ => Err(upgrade_required()),
+            _ => Err(Other),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::hub::{Hub, away};
 use super::item::Item;
 use super::note::Said;
 use super::outbox::Live;
-use super::place::{Bookmark, Place};
+use super::place::{Bookmark, Place, reaches};
 use super::render::Told;
 use super::waiting::{Page, Waiting, pool};
 
@@ -173,21 +173,20 @@ fn items(owed: &[Owed]) -> impl Iterator<Item = &Item> {
     })
 }
 
+/// A Redis that came back with an older state has less than what had been passed on before: what it lacks is appended again, and not passed on again by the hub. Whoever reads
+/// waits for it.
 async fn read(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem> {
     let patience = Patience::new();
-    // What was given to sockets before is not given again: a log that has not got so far (of a Redis that was set back) is read when it has.
-    let given = held.given();
+    let passed_on = held.heard();
     loop {
-        let answer = hub.inner.below.log.after(held.user, places).await.map_err(|_| away());
-        let answer = answer.and_then(|stored| if reaches(&stored, &given) { Ok(stored) } else { Err(away()) });
+        let answer = match hub.inner.below.log.after(held.user, places).await {
+            Ok(stored) if reaches(&stored.head, &passed_on) => Ok(stored),
+            Ok(_) | Err(_) => Err(away()),
+        };
         if let Some(answer) = patience.or_again(answer).await {
             return answer;
         }
     }
-}
-
-fn reaches(stored: &Stored, places: &Places) -> bool {
-    places.iter().all(|(topic, partition, position)| stored.head.at(topic, partition) >= position)
 }
 
 /// As [`read`], once the log has reached what its user did, or was named in, so that nothing comes of a message that was deleted before. When that cannot be known in
@@ -202,7 +201,7 @@ async fn read_fresh(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, P
     let began = Instant::now();
     loop {
         let stored = read(hub, held, places).await?;
-        if reaches(&stored, &needed) || began.elapsed() > FRESH {
+        if reaches(&stored.head, &needed) || began.elapsed() > FRESH {
             return Ok(stored);
         }
         tokio::time::sleep(SOON).await;

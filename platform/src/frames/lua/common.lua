@@ -3,7 +3,7 @@
 --   frames:floor:<topic>    hash: partition → position: what is at or before it may be missing in any log
 --   frames:past:<topic>     list of samples, oldest first: {t = ms, rows = partition → position}: what is at or before them was appended by then
 --   frames:era              when logs were last begun anew (ms): those of another one count for nothing
---   frames:of:<user>        hash: era; n (number of the newest entry), f (of the oldest one kept), topic/partition → last position, -topic/partition → last one cut off
+--   frames:of:<user>        hash: era; n (number of the newest entry), f (of the oldest one kept), renewed (ms, when it was last kept from expiring), topic/partition → last position, -topic/partition → last one cut off
 --   frames:log:<user>       list of "topic/partition position text"
 --   frames:body:<id>        text
 --   frames:blocks           hash: by:towards → +position (stands) or -position (lifted, and the projection does not know yet)
@@ -97,7 +97,9 @@ local function set_block(by, towards, stands, position, kept)
     note({by, towards}, text)
   end
 end
-local function blocks(by, towards)
-  local known = redis.call('HGET', 'frames:blocks', by .. ':' .. towards)
-  return known and string.sub(known, 1, 1) == '+'
+local function blocked(one, other)
+  for _, known in ipairs(redis.call('HMGET', 'frames:blocks', one .. ':' .. other, other .. ':' .. one)) do
+    if known and string.sub(known, 1, 1) == '+' then return true end
+  end
+  return false
 end

@@ -5,23 +5,32 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use platform::presence::{LEASE, Presence};
+use platform::presence::Presence;
 use platform::redis::RedisAway;
 use schemas::UserId;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-/// For so long after their last socket has closed, somebody is still here.
-const GRACE: Duration = Duration::from_secs(5);
-/// The same when the process ends: it will take clients a moment to find another.
-const GRACE_AT_THE_END: Duration = Duration::from_secs(15);
+/// Each lease is renewed once in so many ticks: half of what it holds.
+const ROUND: u64 = 30;
 /// How long the end may wait for Redis.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-const TICK: Duration = Duration::from_secs(1);
-/// Each lease is renewed once in so many ticks: half of what it holds.
-const ROUND: u64 = LEASE.as_secs() / 2;
+/// 1 s, with leases of 60 s.
+fn tick(presence: &Presence) -> Duration {
+    presence.lease() / 60
+}
+
+/// For so long after their last socket has closed, somebody is still here: 5 s.
+fn grace(presence: &Presence) -> Duration {
+    tick(presence) * 5
+}
+
+/// The same when the process ends, 15 s: it will take clients a moment to find another.
+fn grace_at_the_end(presence: &Presence) -> Duration {
+    tick(presence) * 15
+}
 
 /// Who is here, and of whom Redis is still to be told.
 #[derive(Debug)]
@@ -88,16 +97,16 @@ impl Leases {
 
     /// Tells Redis what it does not know yet, and renews. `news` hears when somebody became online by that.
     pub(super) async fn keep(&self, presence: &Presence, news: &Notify) -> Infallible {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut every = interval(tick(presence));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut ticks, mut all_due) = (0, false);
         loop {
             tokio::select! {
                 () = self.touched.notified() => {}
-                _ = tick.tick() => {
+                _ = every.tick() => {
                     ticks += 1;
                     // After Redis was away nobody knows which leases have ended.
-                    let due = if all_due { self.here(|_| true) } else { self.here(|user| user.0.as_u128() % u128::from(ROUND) == u128::from(ticks % ROUND)) };
+                    let due = self.known(|user| all_due || user.0.as_u128() % u128::from(ROUND) == u128::from(ticks % ROUND));
                     match presence.come(&due, &self.holder, true).await {
                         Ok(0) => all_due = false,
                         Ok(_) => {
@@ -123,7 +132,8 @@ impl Leases {
             let touched = std::mem::take(&mut state.touched);
             touched.into_iter().partition(|user| state.sockets.contains_key(user))
         };
-        let told = async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, GRACE).await?) };
+        let told =
+            async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, grace(presence)).await?) };
         let told = told.await;
         if told.is_err() {
             // Leases of those who have left end by themselves; those who came are still to be told of.
@@ -139,14 +149,16 @@ impl Leases {
             let touched = std::mem::take(&mut state.touched);
             state.sockets.keys().copied().chain(touched).collect()
         };
-        let left = tokio::time::timeout(LAST_WORDS, presence.go(&all, &self.holder, GRACE_AT_THE_END)).await;
+        let left = tokio::time::timeout(LAST_WORDS, presence.go(&all, &self.holder, grace_at_the_end(presence))).await;
         if !matches!(left, Ok(Ok(_))) {
             tracing::debug!("leases of this process end by themselves");
         }
     }
 
-    fn here(&self, due: impl Fn(&UserId) -> bool) -> Vec<UserId> {
-        self.state().sockets.keys().filter(|user| due(user)).copied().collect()
+    /// Those who are here, and of whom Redis has been told: to renew the lease of one who has only now come would be to hide it.
+    fn known(&self, due: impl Fn(&UserId) -> bool) -> Vec<UserId> {
+        let state = self.state();
+        state.sockets.keys().filter(|user| !state.touched.contains(user) && due(user)).copied().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

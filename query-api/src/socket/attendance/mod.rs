@@ -7,6 +7,8 @@
 mod audience;
 mod leases;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! Telling who came and who left.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use platform::clock;
 use platform::presence::Seen;
@@ -11,15 +10,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Attendance, Inner, audience, users};
 use crate::socket::note::Note;
 
-/// How often leases that have ended are looked for, and news of processes that have no sockets.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Of how many people at once.
 const AT_ONCE: usize = 256;
 
 impl Attendance {
     /// Tells, for ever.
     pub(super) async fn tell(&self) -> Infallible {
-        let mut tick = interval(LOOK_EVERY);
+        // Once a second, with leases of 60 s: for those that have ended, and for news of processes that have no sockets.
+        let mut tick = interval(self.inner.presence.lease() / 60);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -52,9 +50,11 @@ impl Attendance {
             for (user, Seen { is_online, .. }) in changed.iter().copied().zip(seen) {
                 let Some(holders) = page.holders.get(&user) else { continue };
                 let note = if is_online { Note::Online { user, at } } else { Note::Offline { user, at } };
-                if let Err(error) = log.note(holders, &note.text()).await {
-                    tracing::debug!(%error, "who came or left is told to nobody");
-                    return;
+                for holders in holders.chunks(audience::AT_ONCE) {
+                    if let Err(error) = log.note(holders, &note.text()).await {
+                        tracing::debug!(%error, "who came or left is told to nobody");
+                        return;
+                    }
                 }
             }
             match page.next {

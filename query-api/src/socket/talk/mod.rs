@@ -16,7 +16,7 @@ use platform::auth::Caller;
 use platform::frames::FrameLog;
 use platform::fresh::Freshness;
 use platform::http::{Problem, RequestContext};
-use platform::limits::{Class, Limits, Subject, rate_limited};
+use platform::limits::{Class, Limits, Rate, Subject, rate_limited};
 use platform::shutdown::Shutdown;
 use quick_cache::sync::Cache;
 use schemas::frames::{Entry, Frame};
@@ -38,7 +38,7 @@ pub const UNDER_WAY: usize = 32;
 const REMEMBERED: usize = 65_536;
 
 /// What a resume takes of what a socket may say: a log is read for it.
-const RESUME_COSTS: f32 = 20.0;
+const RESUME_COSTS: f64 = 20.0;
 
 /// Hears clients. Clones share everything.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Talk {
 struct Inner {
     commands: Arc<dyn Commands>,
     limits: Limits,
+    /// What one socket may say, receipts apart.
+    of_socket: Rate,
     freshness: Freshness,
     log: FrameLog,
     shutdown: Shutdown,
@@ -98,10 +100,17 @@ impl fmt::Debug for Reply {
 }
 
 impl Talk {
-    /// Carries out `commands`; `limits` are those of HTTP, typing goes by `log`, `freshness` knows `conversations`. What has begun is waited for by `shutdown`.
+    /// Carries out `commands`; `limits` are those of HTTP, `of_socket` is what one socket may say, receipts apart; typing goes by `log`, `freshness` knows `conversations`. What has begun is waited for by `shutdown`.
     #[must_use]
-    pub fn new(commands: Arc<dyn Commands>, limits: Limits, freshness: Freshness, log: FrameLog, shutdown: Shutdown) -> Self {
-        let inner = Inner { commands, limits, freshness, log, shutdown, given: Cache::new(REMEMBERED) };
+    pub fn new(
+        commands: Arc<dyn Commands>,
+        limits: Limits,
+        of_socket: Rate,
+        freshness: Freshness,
+        log: FrameLog,
+        shutdown: Shutdown,
+    ) -> Self {
+        let inner = Inner { commands, limits, of_socket, freshness, log, shutdown, given: Cache::new(REMEMBERED) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -111,7 +120,7 @@ impl Talk {
         counter!("socket_frames_heard_total", "type" => label).increment(1);
         let asked = match asked {
             Ok(asked) => asked,
-            Err(refusal) => return within(speaker, refusal.client_id.clone()).unwrap_or_else(|| refuse(refusal)),
+            Err(refusal) => return self.too_much(speaker, 1.0, refusal.client_id.clone()).unwrap_or_else(|| refuse(refusal)),
         };
         match asked {
             Asked::Read(message) => self.receipt(speaker, Receipt::Read, message),
@@ -119,11 +128,11 @@ impl Talk {
             Asked::Typing(peer, is_typing) => self.typing(speaker, peer, is_typing),
             Asked::Message(payload) => {
                 let client_id = frame::client_id(Some(payload));
-                within(speaker, client_id.clone()).unwrap_or_else(|| self.message(speaker, payload, client_id))
+                self.too_much(speaker, 1.0, client_id.clone()).unwrap_or_else(|| self.message(speaker, payload, client_id))
             }
-            Asked::Ping => within(speaker, None).unwrap_or_else(|| Reply::Frame(r#"{"type":"pong"}"#.to_owned())),
-            Asked::Resume(cursor) => within_costs(speaker, RESUME_COSTS, None).unwrap_or(Reply::Resume(cursor)),
-            Asked::Nothing => within(speaker, None).unwrap_or(Reply::Nothing),
+            Asked::Ping => self.too_much(speaker, 1.0, None).unwrap_or_else(|| Reply::Frame(r#"{"type":"pong"}"#.to_owned())),
+            Asked::Resume(cursor) => self.too_much(speaker, RESUME_COSTS, None).unwrap_or(Reply::Resume(cursor)),
+            Asked::Nothing => self.too_much(speaker, 1.0, None).unwrap_or(Reply::Nothing),
         }
     }
 
@@ -131,7 +140,7 @@ impl Talk {
     pub fn unreadable(&self, speaker: &mut Speaker) -> Reply {
         counter!("socket_frames_heard_total", "type" => "unreadable").increment(1);
         let problem = Problem::bad_request("invalid", "Frames are text");
-        within(speaker, None).unwrap_or_else(|| refuse(Refusal { problem, client_id: None }))
+        self.too_much(speaker, 1.0, None).unwrap_or_else(|| refuse(Refusal { problem, client_id: None }))
     }
 
     fn message(&self, speaker: &mut Speaker, payload: &RawValue, client_id: Option<String>) -> Reply {
@@ -177,7 +186,7 @@ impl Talk {
     fn typing(&self, speaker: &mut Speaker, peer: Option<UserId>, is_typing: bool) -> Reply {
         let (caller, now) = (speaker.caller().clone(), Instant::now());
         let Some(peer) = peer.filter(|peer| *peer != caller.user) else { return Reply::Nothing };
-        if !speaker.takes(1.0, now) || (is_typing && !speaker.types_to(peer, now)) {
+        if !speaker.takes(1.0, self.inner.of_socket, now) || (is_typing && !speaker.types_to(peer, now)) {
             return Reply::Nothing;
         }
         let (inner, turn) = (self.inner.clone(), speaker.turn(Lane::Talk));
@@ -191,6 +200,12 @@ impl Talk {
             }
             None
         })
+    }
+
+    /// Nothing while the socket says no more than it may.
+    fn too_much(&self, speaker: &mut Speaker, tokens: f64, client_id: Option<String>) -> Option<Reply> {
+        let enough = speaker.takes(tokens, self.inner.of_socket, Instant::now());
+        (!enough).then(|| refuse(Refusal { problem: rate_limited(Duration::from_secs(1)), client_id }))
     }
 
     /// Runs something when its turn has come, and to its end.
@@ -244,16 +259,6 @@ impl Inner {
         let SentBefore { id, recipient: to, client_id: client, at } = before;
         Answer::Again(Entry { at, frames: vec![Frame::Sent { id, to, client }] })
     }
-}
-
-/// Nothing while the socket says no more than it may.
-fn within(speaker: &mut Speaker, client_id: Option<String>) -> Option<Reply> {
-    within_costs(speaker, 1.0, client_id)
-}
-
-fn within_costs(speaker: &mut Speaker, tokens: f32, client_id: Option<String>) -> Option<Reply> {
-    let enough = speaker.takes(tokens, Instant::now());
-    (!enough).then(|| refuse(Refusal { problem: rate_limited(Duration::from_secs(1)), client_id }))
 }
 
 fn refuse(refusal: Refusal) -> Reply {

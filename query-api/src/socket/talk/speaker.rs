@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use platform::auth::Caller;
+use platform::limits::Rate;
 use schemas::{MessageId, UserId};
 use tokio::sync::oneshot;
-
-/// What one socket may say: so many frames a second, and so many at once. Receipts are not counted.
-const PER_SECOND: f32 = 200.0;
-const AT_ONCE: f32 = 1_000.0;
 
 /// `typing: true` is told to a peer once in this time.
 const TYPING_EVERY: Duration = Duration::from_secs(1);
@@ -23,8 +20,8 @@ const RECEIPTS: usize = 8;
 #[derive(Debug)]
 pub struct Speaker {
     caller: Arc<Caller>,
-    /// Tokens as of `at`.
-    level: f32,
+    /// Tokens as of `at`: at first as many as there may be.
+    level: f64,
     at: Instant,
     /// Whom they have told lately that they are typing.
     typed: Vec<(UserId, Instant)>,
@@ -62,16 +59,18 @@ impl Speaker {
     /// A new socket of this caller.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
-        Self { caller: Arc::new(caller), level: AT_ONCE, at: Instant::now(), typed: Vec::new(), lanes: None }
+        Self { caller: Arc::new(caller), level: f64::INFINITY, at: Instant::now(), typed: Vec::new(), lanes: None }
     }
 
     pub(super) fn caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 
-    /// Takes so many tokens; whether there were as many.
-    pub(super) fn takes(&mut self, tokens: f32, now: Instant) -> bool {
-        self.level = (self.level + now.saturating_duration_since(self.at).as_secs_f32() * PER_SECOND).min(AT_ONCE);
+    /// Takes so many tokens of what a socket may say; whether there were as many.
+    pub(super) fn takes(&mut self, tokens: f64, rate: Rate, now: Instant) -> bool {
+        let most = f64::from(rate.burst);
+        let tokens = tokens.min(most);
+        self.level = (self.level + now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second).min(most);
         self.at = now;
         let enough = self.level >= tokens;
         if enough {
@@ -105,9 +104,10 @@ impl Speaker {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{AT_ONCE, Lane, Speaker, TYPED_TO};
+    use super::{Lane, Speaker, TYPED_TO};
     use futures::FutureExt;
     use platform::auth::Caller;
+    use platform::limits::Rate;
     use schemas::{MessageId, SessionId, UserId};
     use uuid::Uuid;
 
@@ -117,13 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_may_say_a_thousand_things_at_once_and_then_two_hundred_a_second() {
-        let (mut speaker, now) = (speaker(), Instant::now());
-        let heard = |speaker: &mut Speaker, now| (0..2_000).filter(|_| speaker.takes(1.0, now)).count();
+    fn a_socket_may_say_so_much_at_once_and_then_so_much_a_second() {
+        let (mut speaker, now, rate) = (speaker(), Instant::now(), Rate::per_second(200, 1_000));
+        let heard = |speaker: &mut Speaker, now| (0..2_000).filter(|_| speaker.takes(1.0, rate, now)).count();
         assert_eq!(heard(&mut speaker, now), 1_000);
         assert_eq!(heard(&mut speaker, now + Duration::from_secs(1)), 200);
-        assert!(!speaker.takes(AT_ONCE + 1.0, now + Duration::from_secs(60)));
-        assert_eq!(heard(&mut speaker, now + Duration::from_secs(60)), 1_000, "what was refused has cost nothing");
+        assert!(!speaker.takes(20.0, rate, now + Duration::from_secs(1)));
+        assert_eq!(heard(&mut speaker, now + Duration::from_millis(1_500)), 100, "what was refused has cost nothing");
+        let small = Rate::per_second(1, 5);
+        assert!(speaker.takes(20.0, small, now + Duration::from_secs(60)), "what costs more than there can be takes all there is");
+        assert!(!speaker.takes(1.0, small, now + Duration::from_secs(60)));
     }
 
     #[test]

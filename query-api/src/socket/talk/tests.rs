@@ -97,7 +97,7 @@ impl Desk {
         let asked = Arc::new(Asked { log: Mutex::default(), may_end: Semaphore::new(0), refuses: Mutex::default(), blocked });
         let log = FrameLog::new(redis, Kept::default());
         let limits = Limits::alone(Rates::all(rate), Networks::default());
-        let talk = Talk::new(asked.clone(), limits, freshness, log.clone(), shutdown.clone());
+        let talk = Talk::new(asked.clone(), limits, Rate::per_second(200, 1_000), freshness, log.clone(), shutdown.clone());
         let caller = Caller { user: UserId(Uuid::now_v7()), session: SessionId(Uuid::now_v7()), role: "user".into(), token_ends: 0 };
         Self { talk, asked, caller, log, shutdown }
     }

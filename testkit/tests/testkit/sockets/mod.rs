@@ -2,9 +2,12 @@
 
 mod blocking;
 mod ending;
+mod kafka;
 mod opening;
+mod presence;
 mod protocol;
 mod resuming;
+mod talking;
 mod telling;
 
 use reqwest::Method;

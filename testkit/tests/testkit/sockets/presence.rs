@@ -1,0 +1,147 @@
+//! Who is here.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::person::Person;
+use testkit::socket::Socket;
+use testkit::system::System;
+use testkit::wait_until;
+use uuid::Uuid;
+
+use super::{done, fields, listed, people};
+use crate::two_processes::Two;
+
+const BOUND: Duration = Duration::from_secs(10);
+
+async fn holds(owner: &Person, contact: Uuid) {
+    assert_eq!(owner.post("/api/v1/contacts", json!({"contact_id": contact})).await.status, 200);
+}
+
+async fn shows_to(who: &Person, whom: &str) {
+    done(who, Method::PUT, "/api/v1/users/me/settings", Some(json!({"last_seen": whom}))).await;
+}
+
+/// The next word of somebody's presence.
+async fn presence_of(socket: &mut Socket, who: &Person) -> Value {
+    let of = |frame: &Value| (frame["type"] == "user_online" || frame["type"] == "user_offline") && frame["user_id"] == json!(who.id);
+    socket.until(of).await.pop().expect("the one that was found")
+}
+
+fn is_online_in(list: &Value, who: &Person) -> bool {
+    list.as_array().expect("a list").iter().any(|row| row["contact_id"] == json!(who.id) && row["is_online"] == true)
+}
+
+#[tokio::test]
+async fn those_who_have_somebody_in_their_list_see_them_come_and_go() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    holds(&bob, ann.id).await;
+    let mut bobs = Socket::open(&bob).await;
+    assert_eq!(bobs.established()["online_users"], json!([]));
+
+    let phone = Socket::open(&ann).await;
+    let came = presence_of(&mut bobs, &ann).await;
+    assert_eq!((fields(&came), &came["type"]), (listed("type,user_id,timestamp"), &json!("user_online")));
+    assert!(is_online_in(&bob.get("/api/v1/contacts").await, &ann));
+    assert_eq!(Socket::open(&bob).await.established()["online_users"], json!([ann.id]));
+
+    // A second device, and a reconnect: nothing is said of either.
+    let desk = Socket::open(&ann).await;
+    desk.close().await;
+    phone.close().await;
+    let phone = Socket::open(&ann).await;
+    let left = Instant::now();
+    phone.close().await;
+    let gone = presence_of(&mut bobs, &ann).await;
+    assert_eq!((fields(&gone), &gone["type"]), (listed("type,user_id,timestamp"), &json!("user_offline")));
+    assert!(left.elapsed() >= Duration::from_secs(4), "a reconnect within five seconds would have been no change");
+    let row = bob.get("/api/v1/contacts").await;
+    assert!(!is_online_in(&row, &ann) && row[0]["last_seen"].is_string(), "{row}");
+}
+
+#[tokio::test]
+async fn who_does_not_let_it_be_seen_comes_and_goes_unseen() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let (carl, dora) = (Person::register(system, "carl").await, Person::register(system, "dora").await);
+    for hidden in [&ann, &carl] {
+        holds(&bob, hidden.id).await;
+        holds(&dora, hidden.id).await;
+    }
+    holds(&bob, dora.id).await;
+    holds(&carl, dora.id).await;
+    shows_to(&ann, "nobody").await;
+    shows_to(&carl, "contacts").await;
+    let (mut bobs, _anns, mut carls) = (Socket::open(&bob).await, Socket::open(&ann).await, Socket::open(&carl).await);
+    let doras = Socket::open(&dora).await;
+    assert_eq!(doras.established()["online_users"], json!([carl.id]), "carl has her in his list");
+    assert_eq!(presence_of(&mut carls, &dora).await["type"], "user_online");
+    let frames = bobs.until(|frame| frame["user_id"] == json!(dora.id)).await;
+    assert!(!frames.iter().any(|frame| frame["user_id"] == json!(ann.id) || frame["user_id"] == json!(carl.id)), "{frames:?}");
+    assert_eq!(Socket::open(&bob).await.established()["online_users"], json!([dora.id]));
+}
+
+#[tokio::test]
+async fn nothing_of_whom_one_has_blocked_is_seen_by_either() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let carl = Person::register(system, "carl").await;
+    for (owner, contact) in [(&ann, &bob), (&bob, &ann), (&ann, &carl), (&bob, &carl)] {
+        holds(owner, contact.id).await;
+    }
+    let mut bobs = Socket::open(&bob).await;
+    done(&bob, Method::POST, &format!("/api/v1/contacts/{}/block", ann.id), Some(json!({}))).await;
+    let mut anns = Socket::open(&ann).await;
+    assert_eq!(anns.established()["online_users"], json!([]));
+    let _carls = Socket::open(&carl).await;
+    for socket in [&mut bobs, &mut anns] {
+        let frames = socket.until(|frame| frame["user_id"] == json!(carl.id) && frame["type"] == "user_online").await;
+        assert!(!frames.iter().any(|frame| frame["user_id"] == json!(ann.id) || frame["user_id"] == json!(bob.id)), "{frames:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_added_is_seen_to_be_here() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let (_anns, mut bobs) = (Socket::open(&ann).await, Socket::open(&bob).await);
+    wait_until("ann is here", BOUND, async || (bob.get(&format!("/api/v1/users/{}", ann.id)).await["is_online"] == true).then_some(()))
+        .await;
+    holds(&ann, bob.id).await;
+    let added = bobs.find("contact_added").await;
+    assert_eq!((&added["contact_id"], &added["is_online"]), (&json!(ann.id), &json!(true)));
+    assert_eq!(bobs.expect("user_online").await["user_id"], json!(ann.id));
+}
+
+#[tokio::test]
+async fn over_two_processes_people_are_seen_once_and_a_change_of_process_is_no_change() {
+    let both = Two::start().await;
+    let (ann, bob) = (Person::register(&both.one, "ann").await, Person::register(&both.two, "bob").await);
+    holds(&bob, ann.id).await;
+    let mut bobs = Socket::open(&bob).await;
+    let here = Socket::open(&ann).await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    here.close().await;
+    let there = Socket::open(&ann.at(&both.two)).await;
+    assert_eq!(Socket::open(&bob.at(&both.one)).await.established()["online_users"], json!([ann.id]));
+    there.close().await;
+    let frames = bobs.until(|frame| frame["type"] == "user_offline").await;
+    assert_eq!(frames.iter().filter(|frame| frame["user_id"] == json!(ann.id)).count(), 1, "{frames:?}");
+}
+
+#[tokio::test]
+async fn a_restart_within_seconds_is_no_change() {
+    let mut both = Two::start().await;
+    let (ann, bob) = (Person::register(&both.one, "ann").await, Person::register(&both.two, "bob").await);
+    holds(&bob, ann.id).await;
+    let (mut bobs, mut anns) = (Socket::open(&bob).await, Socket::open(&ann).await);
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    both.one.stop().await;
+    assert_eq!(anns.ended_within(BOUND).await.code, 1012);
+    let there = Socket::open(&ann.at(&both.two)).await;
+    there.close().await;
+    let frames = bobs.until(|frame| frame["type"] == "user_offline").await;
+    assert_eq!(frames.iter().filter(|frame| frame["user_id"] == json!(ann.id)).count(), 1, "{frames:?}");
+}
