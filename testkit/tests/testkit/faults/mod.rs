@@ -4,6 +4,7 @@
 //! processes, Postgres and Redis are killed, paused, emptied and set back. Everything that they ask and are told becomes a history, which `checker` holds against
 //! the promises. `script/faults` runs it for as long as wanted.
 
+mod by_hand;
 mod checker;
 mod client;
 mod dice;

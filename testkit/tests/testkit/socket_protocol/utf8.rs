@@ -63,11 +63,14 @@ async fn what_is_no_utf_8_is_noticed_before_the_message_ends_6_4() {
     }
 }
 
-/// The sequences of Markus Kuhn's decoder test, by category: whether they are UTF-8.
-fn sequences() -> Vec<(u32, Vec<(bool, Vec<u8>)>)> {
-    let good = |list: &[&[u8]]| list.iter().map(|bytes| (true, bytes.to_vec())).collect::<Vec<_>>();
+/// Bytes, and whether they are UTF-8.
+type Sequence = (bool, Vec<u8>);
+
+/// The sequences of Markus Kuhn's decoder test, by category.
+fn sequences() -> Vec<(u32, Vec<Sequence>)> {
+    let good = |list: &[&[u8]]| list.iter().map(|bytes| (true, bytes.to_vec())).collect::<Vec<Sequence>>();
     let bad = |list: &[&[u8]]| list.iter().map(|bytes| (false, bytes.to_vec())).collect::<Vec<_>>();
-    let both = |one: Vec<(bool, Vec<u8>)>, other: Vec<(bool, Vec<u8>)>| [one, other].concat();
+    let both = |one: Vec<Sequence>, other: Vec<Sequence>| [one, other].concat();
     let lonely = |first: u8, last: u8| (false, (first..last).flat_map(|byte| [byte, b' ']).collect::<Vec<u8>>());
     let cut: [&[u8]; 10] = [
         b"\xc0",
@@ -109,7 +112,7 @@ fn sequences() -> Vec<(u32, Vec<(bool, Vec<u8>)>)> {
 }
 
 /// UTF-16's pairs, each half written as if it were a character.
-fn pairs() -> Vec<(bool, Vec<u8>)> {
+fn pairs() -> Vec<Sequence> {
     let highs: [&[u8]; 4] = [b"\xed\xa0\x80", b"\xed\xad\xbf", b"\xed\xae\x80", b"\xed\xaf\xbf"];
     let lows: [&[u8]; 2] = [b"\xed\xb0\x80", b"\xed\xbf\xbf"];
     highs.iter().flat_map(|high| lows.map(|low| (false, [high, low].concat()))).collect()

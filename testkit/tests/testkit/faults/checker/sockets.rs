@@ -135,13 +135,15 @@ impl Ear<'_> {
                 line.whole.clear();
             }
             Frame::Message { id, from, to, content } => {
-                if self.message(line, *id, [*from, *to], content) {
+                let is_theirs = self.message(line, *id, [*from, *to], content);
+                if is_theirs {
                     self.once(line, Thing::Message(*id));
                     self.in_order(line, *id);
                 }
             }
             Frame::Sent(id) => {
-                if self.of(line, *id, |message, person| message.from == person, |message| message.sent) {
+                let is_theirs = self.of(line, *id, |message, person| message.from == person, |message| message.sent);
+                if is_theirs {
                     self.once(line, Thing::Sent(*id));
                     self.in_order(line, *id);
                 }
@@ -153,7 +155,9 @@ impl Ear<'_> {
             }
             Frame::Read { id, by, up_to } => self.receipt(line, *id, *by, Thing::Read(*id, *up_to), |message| message.read),
             Frame::Deleted(id) => {
-                if self.of(line, *id, |message, person| message.from == person || message.to == person, |message| message.deleted) {
+                let is_theirs =
+                    self.of(line, *id, |message, person| [message.from, message.to].contains(&person), |message| message.deleted);
+                if is_theirs {
                     self.once(line, Thing::Deleted(*id));
                 }
             }

@@ -159,7 +159,7 @@ fn what_never_arrives_on_an_open_socket_is_a_gap() {
 #[test]
 fn what_waits_at_the_first_connect_and_does_not_come_is_a_gap() {
     let story = Story::new().sends(ANN, BOB, 1).sends(ANN, BOB, 2).connects(BOB, 1).brings(1, ANN, BOB, 2);
-    let end: (&[(usize, bool)], [&[usize]; 2], [i64; 2]) = (&[(1, false), (2, false)], [&[], &[1, 2]], [0, 2]);
+    let end = (&[(1, false), (2, false)][..], [&[][..], &[1, 2]], [0, 2]);
     assert_eq!(story.clone().shows(end.0, end.1, end.2).broken(), [Rule::NoGaps]);
     // Taken before, it waits no longer.
     let taken = Story::new().sends(ANN, BOB, 1).asks(BOB, Call::Acknowledge(id(1)), Outcome::Unknown("503".into()));
