@@ -206,8 +206,16 @@ impl Frames {
         let lives = |at: &Checkpoints| {
             !at.is_empty() && at.values().all(|row| (row.incarnation, row.generation) == (head.incarnation, head.generation))
         };
-        let remembered = [self.remembered.clone().unwrap_or_default(), stood].into_iter().filter(lives).max_by_key(furthest);
-        let begin = remembered.unwrap_or_else(|| self.at(&head));
+        // Others may have got further in other partitions.
+        let mut begin = self.remembered.clone().filter(lives).unwrap_or_default();
+        for (place, row) in Some(stood).filter(lives).unwrap_or_default() {
+            if begin.get(&place).is_none_or(|known| known.last_position < row.last_position) {
+                begin.insert(place, row);
+            }
+        }
+        if begin.is_empty() {
+            begin = self.at(&head);
+        }
         loop {
             match self.config.log.stands(self.topic).await?.filter(lives) {
                 // Each partition has its own reader there, and none knows how far the others are.

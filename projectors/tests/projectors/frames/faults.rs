@@ -101,7 +101,15 @@ fn faults() -> Vec<(Fault, u8, u8)> {
     let strategy = prop::collection::vec((fault, 0..12_u8, 1..7_u8), 25..30);
     let mut faults = strategy.new_tree(&mut TestRunner::new(Config::default())).unwrap().current();
     // Without these it would be another test.
-    faults.extend([(Fault::Save, 3, 3), (Fault::Empty, 5, 2), (Fault::KillRedis, 4, 4), (Fault::KillProcess, 9, 1)]);
+    faults.extend([
+        (Fault::Deafen, 5, 1),
+        (Fault::Nothing, 11, 1),
+        (Fault::Nothing, 3, 3),
+        (Fault::Save, 3, 3),
+        (Fault::Empty, 5, 2),
+        (Fault::KillRedis, 4, 4),
+        (Fault::KillProcess, 9, 1),
+    ]);
     faults
 }
 

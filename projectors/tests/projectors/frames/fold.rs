@@ -16,8 +16,11 @@ fn fold(events: &[Arc<Recorded>]) -> Fold {
     Fold::of(events.iter().map(|event| (event, event.partition())), |error| panic!("{error}"))
 }
 
-/// Who is told what, in order; and whether a block between two keeps it from them.
-fn told(events: &[Arc<Recorded>]) -> Vec<(UserId, Vec<Frame>, Option<(UserId, UserId)>)> {
+/// Who is told what, and a block between which two keeps it from them.
+type Told = (UserId, Vec<Frame>, Option<(UserId, UserId)>);
+
+/// In order.
+fn told(events: &[Arc<Recorded>]) -> Vec<Told> {
     let told = |append: platform::frames::Append| {
         let entry: Entry = serde_json::from_str(&append.text).unwrap();
         let event = events.iter().find(|event| event.position == append.position).unwrap();
