@@ -151,6 +151,9 @@ impl Line {
 /// Ends of which a client thinks nothing: it connects again.
 const USUAL_ENDS: [u16; 4] = [1000, 1005, 1012, 4008];
 
+/// Refusals that nothing a device says here deserves.
+const OUR_FAULT: [&str; 5] = ["invalid", "unknown_type", "too_large", "forbidden", "internal"];
+
 async fn read(ear: Ear, socket: SocketId, mut reads: SplitStream<Stream>, tells: mpsc::UnboundedSender<Frame>, state: Arc<State>) {
     let mut frames = 0;
     let end = loop {
@@ -164,6 +167,11 @@ async fn read(ear: Ear, socket: SocketId, mut reads: SplitStream<Stream>, tells:
                 if let Frame::Message { id, from, .. } = &frame {
                     heard.received.push((*from, *id));
                     heard.ever.insert(*id);
+                }
+                if let Frame::Refused { code, .. } = &frame
+                    && OUR_FAULT.contains(&code.as_str())
+                {
+                    ear.history.add(Event::Wrong(format!("s{socket} refuses what is right: {text}")));
                 }
                 if matches!(frame, Frame::Resumed | Frame::Reset) {
                     state.asking.store(false, Ordering::Release);
