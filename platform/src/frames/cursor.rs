@@ -228,7 +228,7 @@ mod tests {
             "0",
             "null",
             "AgAAAAAA",
-            "AQAAAAAB",
+            "AQAAAAA",
             &format!("{good}="),
             &format!(" {good}"),
             &good[1..],
