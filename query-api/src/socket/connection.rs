@@ -15,8 +15,9 @@ use platform::clock;
 use platform::crash::sabotaged;
 use platform::frames::{Cursor, Places, Stored};
 use platform::http::Problem;
+use platform::shutdown::Shutdown;
 use schemas::Topic;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WireError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -38,8 +39,8 @@ const UNREAD: usize = 64;
 const SHOWN: usize = 1_000;
 /// How long the last word may take to be read,
 const LAST_WORD: Duration = Duration::from_secs(2);
-/// and by a client that is slow.
-const LAST_WORD_TO_SLOW: Duration = Duration::from_secs(10);
+/// and how much longer by a client that is slow, unless the process stops: nothing but its connection is kept for it.
+const LAST_WORD_TO_SLOW: Duration = Duration::from_secs(60);
 
 /// An open socket.
 pub(super) struct Connection {
@@ -131,7 +132,8 @@ impl Connection {
         }
         drop((caller, online));
         let over = std::future::poll_fn(|cx| self.poll(cx)).await;
-        let Self { wire, seat, here, answers, .. } = self;
+        let Self { wire, seat, here, answers, hub, .. } = self;
+        let shutdown = hub.inner.below.shutdown.clone();
         // Nobody need wait for the last word to be read.
         drop((seat, here));
         match over {
@@ -139,7 +141,7 @@ impl Connection {
                 metrics::counter!("sockets_ended_total", "why" => "client").increment(1);
                 let_go(wire).await;
             }
-            Over::Ended(end) => say_goodbye(wire, answers, end).await,
+            Over::Ended(end) => say_goodbye(wire, answers, end, &shutdown).await,
         }
     }
 
@@ -569,19 +571,27 @@ fn why(error: &WireError) -> Option<End> {
 }
 
 /// Ends a socket with a word, and does not wait long for it to be read.
-pub(super) async fn say_goodbye(mut wire: Wire, answers: VecDeque<String>, end: End) {
+pub(super) async fn say_goodbye(mut wire: Wire, answers: VecDeque<String>, end: End, shutdown: &Shutdown) {
     let (code, reason) = end.told();
     metrics::counter!("sockets_ended_total", "why" => end.name()).increment(1);
     let frame = CloseFrame { code: code.into(), reason: reason.into() };
-    let patience = if end == End::Slow { LAST_WORD_TO_SLOW } else { LAST_WORD };
-    let _ = timeout(patience, async {
+    let word = async {
         for answer in answers {
             wire.feed(Message::text(answer)).await?;
         }
         wire.send(Message::Close(Some(frame))).await?;
         while let Some(Ok(_)) = wire.next().await {}
         Ok::<_, WireError>(())
-    })
-    .await;
+    };
+    let patience = async {
+        if end == End::Slow {
+            let _ = timeout(LAST_WORD_TO_SLOW, shutdown.draining()).await;
+        }
+        sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        _ = word => {}
+        () = patience => {}
+    }
     let_go(wire).await;
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::frames::FrameLog;
 use platform::fresh::{Freshness, Wanted};
 use platform::http::Problem;
 use platform::marks::Known;
@@ -27,7 +26,6 @@ const HOLDS: Duration = Duration::from_secs(20);
 /// Looks things up. Clones share what is remembered.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
-    pub(super) log: FrameLog,
     pub(super) freshness: Freshness,
     pub(super) attendance: Attendance,
     readers: Arc<Cache<UserId, (bool, Instant)>>,
@@ -100,8 +98,8 @@ fn behind() -> Problem {
 }
 
 impl Sources {
-    pub(super) fn new(log: FrameLog, freshness: Freshness, attendance: Attendance) -> Self {
-        Self { log, freshness, attendance, readers: Arc::new(Cache::new(REMEMBERED)) }
+    pub(super) fn new(freshness: Freshness, attendance: Attendance) -> Self {
+        Self { freshness, attendance, readers: Arc::new(Cache::new(REMEMBERED)) }
     }
 
     /// Everything that is wanted, as this receiver may see it.
@@ -110,34 +108,27 @@ impl Sources {
     /// 503, when some of it cannot be learned now.
     pub(super) async fn of(&self, receiver: UserId, wants: &Wants) -> Result<Facts, Problem> {
         let (bodies, readers, people) =
-            tokio::try_join!(self.bodies(&wants.bodies), self.readers(&wants.readers), self.people(receiver, &wants.people))?;
+            tokio::try_join!(self.bodies(receiver, &wants.bodies), self.readers(&wants.readers), self.people(receiver, &wants.people))?;
         Ok(Facts { bodies, readers, people })
     }
 
-    /// From Redis, where they are kept for this; what is not there is looked up where they are for good. What is in neither was deleted.
-    async fn bodies(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<str>>, Problem> {
+    /// What does not come with its event is looked up where it is for good, as of everything that the receiver did or was named in: what is kept in Redis may have been
+    /// deleted meanwhile, and the log not know it yet.
+    async fn bodies(&self, receiver: UserId, ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<str>>, Problem> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let kept = self.log.bodies(ids).await.unwrap_or_else(|_| vec![None; ids.len()]);
-        let mut found = HashMap::with_capacity(ids.len());
-        let mut missing = Vec::new();
-        for (id, body) in ids.iter().zip(kept) {
-            match body {
-                Some(body) => drop(found.insert(*id, body)),
-                None => missing.push(*id),
-            }
+        if !self.freshness.settle::<Conversations>(&[receiver]).await {
+            return Err(behind());
         }
-        if !missing.is_empty() {
-            for body in self.history(missing).await? {
-                let text = serde_json::to_string(&body).map_err(|_| Problem::internal())?;
-                found.insert(body.message_id.0, text.into());
-            }
+        let mut found = HashMap::with_capacity(ids.len());
+        for body in self.history(ids.to_vec()).await? {
+            let text = serde_json::to_string(&body).map_err(|_| Problem::internal())?;
+            found.insert(body.message_id.0, text.into());
         }
         Ok(found)
     }
 
-    /// A frame is in a log only once its message is in `conversations`: nobody has to wait.
     async fn history(&self, ids: Vec<Uuid>) -> Result<Vec<Body>, Problem> {
         let pool = &self.freshness.pools[Conversations::SERVICE];
         let rows = ask(pool, move |db| {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use platform::clock;
 use platform::frames::{Logged, Places};
 use platform::redis::Redis;
 use schemas::UserId;
@@ -15,6 +16,9 @@ use super::outbox::{Live, Outbox};
 
 /// Entries that are kept aside while the log is read; of more, the log is read once more.
 const MOST_ASIDE: usize = 1_000;
+
+/// How far two clocks may be apart, in µs.
+const CLOCKS: i64 = 1_000_000;
 
 /// A user with sockets here: how far those have been told, and who must not be heard by them.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ struct State {
     sockets: Vec<Arc<Outbox>>,
     /// Up to where the sockets have been given everything.
     heard: Places,
+    /// When the newest socket came (µs since 1970, and a little more, since times of events are another clock's).
+    joined: i64,
     /// While the log is read, what comes meanwhile.
     aside: Option<Vec<(Logged, Option<Arc<str>>)>>,
     /// Came while the log was read, and was too much to be kept.
@@ -151,6 +157,7 @@ impl Held {
     /// A new socket: from here on it is given everything.
     pub(super) fn join(&self, socket: Arc<Outbox>) -> Places {
         let mut state = self.state();
+        state.joined = clock::now().unix_micros() + CLOCKS;
         state.sockets.push(socket);
         state.heard.clone()
     }
@@ -228,7 +235,8 @@ impl State {
         if !self.heard.raise(logged.topic, logged.partition, logged.position) || self.sockets.is_empty() {
             return;
         }
-        let Some(item) = Item::of(logged, body).map(Arc::new) else { return };
+        let Some(item) = Item::of(logged, body) else { return };
+        let item = Arc::new(item.trusted_after(self.joined));
         self.sockets.iter().for_each(|socket| socket.push(Live::Event(item.clone())));
     }
 

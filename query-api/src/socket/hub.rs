@@ -87,7 +87,7 @@ impl Hub {
     #[must_use]
     pub fn new(below: Below) -> (Self, mpsc::Receiver<Heard>) {
         let (pusher, heard) = below.log.pusher();
-        let sources = Sources::new(below.log.clone(), below.freshness.clone(), below.attendance.clone());
+        let sources = Sources::new(below.freshness.clone(), below.attendance.clone());
         let inner = Inner { below, sources, pusher, users: std::array::from_fn(|_| Mutex::default()) };
         (Self { inner: Arc::new(inner) }, heard)
     }

@@ -54,7 +54,9 @@ async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, para
         Opener::Known(caller) if caller.user == user => caller,
         // Whoever shows their token in the address is a browser, and sees no answer but this.
         Opener::Nobody | Opener::Known(_) if params.get("token").or(params.get("ticket")).is_some() => {
-            return Ok(Switched(upgrade.answer(&shutdown, |wire| say_goodbye(wire, VecDeque::new(), End::Stranger))));
+            let stops = shutdown.clone();
+            let goodbye = |wire| async move { say_goodbye(wire, VecDeque::new(), End::Stranger, &stops).await };
+            return Ok(Switched(upgrade.answer(&shutdown, goodbye)));
         }
         Opener::Nobody | Opener::Known(_) => return Err(Problem::unauthenticated()),
     };

@@ -210,12 +210,10 @@ async fn read_fresh(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, P
 
 async fn page(hub: &Hub, held: &Held, waiting: &Waiting) -> Result<Page, Problem> {
     let patience = Patience::new();
-    if waiting.begins() {
-        // What they have acknowledged waits no more. When that cannot be known in time, they are told once more.
-        hub.inner.below.freshness.settle::<Relay>(&[held.user]).await;
-    }
     loop {
-        let answer = waiting.clone().page(pool(&hub.inner.sources), held.user).await;
+        // What they have acknowledged, or others have deleted, waits no more.
+        let settled = !waiting.begins() || hub.inner.below.freshness.settle::<Relay>(&[held.user]).await;
+        let answer = if settled { waiting.clone().page(pool(&hub.inner.sources), held.user).await } else { Err(away()) };
         if let Some(answer) = patience.or_again(answer).await {
             return answer;
         }

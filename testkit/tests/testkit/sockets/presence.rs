@@ -107,7 +107,7 @@ async fn who_is_added_is_seen_to_be_here() {
     let system = System::shared().await;
     let (ann, bob) = people(system).await;
     let (_anns, mut bobs) = (Socket::open(&ann).await, Socket::open(&bob).await);
-    wait_until("ann is here", BOUND, async || (bob.get(&format!("/api/v1/users/{}", ann.id)).await["is_online"] == true).then_some(()))
+    wait_until("ann is here", BOUND, async || (ann.get(&format!("/api/v1/users/{}", ann.id)).await["is_online"] == true).then_some(()))
         .await;
     holds(&ann, bob.id).await;
     let added = bobs.find("contact_added").await;

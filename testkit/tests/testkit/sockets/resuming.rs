@@ -6,7 +6,7 @@ use testkit::socket::Socket;
 use testkit::system::System;
 use uuid::Uuid;
 
-use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message};
+use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message, until_told};
 
 fn kinds(frames: &[Value]) -> Vec<(&str, Option<Uuid>)> {
     frames.iter().map(|frame| (frame["type"].as_str().expect("a type"), message_of(frame))).collect()
@@ -109,6 +109,7 @@ async fn a_cursor_that_says_nothing_is_answered_and_everything_that_waits_follow
     let system = System::shared().await;
     let (ann, bob) = people(system).await;
     let waiting = send(&ann, &bob, "waiting").await;
+    until_told(&bob, waiting).await;
     for nonsense in ["", "nonsense", "AQAAAAAB", "%F0%9F%98%80", "~1"] {
         let mut bobs = Socket::open_after(&bob, nonsense).await;
         let frames = until_message(&mut bobs, waiting).await;
@@ -129,6 +130,7 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
     for n in 0..20 {
         sent.push(send(&ann, &bob, &format!("message {n}")).await);
     }
+    until_told(&bob, sent[19]).await;
     let mut bobs = Socket::open(&bob).await;
     let greeted = bobs.cursor();
     let seen = messages(&until_message(&mut bobs, sent[6]).await);
@@ -136,6 +138,7 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
     let cursor = bobs.cursor();
     drop(bobs);
     sent.push(send(&ann, &bob, "later").await);
+    until_told(&bob, sent[20]).await;
     for (cursor, from) in [(cursor, 7), (greeted, 0)] {
         let mut back = Socket::open_after(&bob, &cursor).await;
         let frames = back.until(|frame| frame["type"] == "resumed").await;
