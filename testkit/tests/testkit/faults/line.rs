@@ -28,7 +28,7 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct Heard {
     /// Messages to its person that it has not looked at yet, and who wrote them.
     pub received: Vec<(Uuid, Uuid)>,
-    /// All of them.
+    /// All of them, and all of its own that it was told of.
     pub ever: HashSet<Uuid>,
     /// Cursors, oldest first.
     pub cursors: Vec<(Seen, String)>,
@@ -166,6 +166,9 @@ async fn read(ear: Ear, socket: SocketId, mut reads: SplitStream<Stream>, tells:
                 let mut heard = lock(&ear.heard);
                 if let Frame::Message { id, from, .. } = &frame {
                     heard.received.push((*from, *id));
+                    heard.ever.insert(*id);
+                }
+                if let Frame::Sent(id) = &frame {
                     heard.ever.insert(*id);
                 }
                 if let Frame::Refused { code, .. } = &frame

@@ -87,7 +87,7 @@ impl Run {
 
     /// A last message in each direction reaches every open socket, and behind it everything before: so does it on new sockets, with a cursor and without.
     async fn settle(&self, mut clients: Vec<Client>, history: &Arc<History>) -> Vec<Client> {
-        let mut last = vec![HashSet::new(); self.people];
+        let (mut last, mut sent) = (vec![HashSet::new(); self.people], vec![HashSet::new(); self.people]);
         for client in clients.iter_mut().filter(|client| client.ear.device.number == 0) {
             let person = client.ear.device.person;
             for to in (0..self.people).filter(|to| *to != person) {
@@ -100,10 +100,17 @@ impl Run {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 last[to].insert(id);
+                // Its sender's sockets are told of it as well, if they are open.
+                sent[person].insert(id);
             }
         }
         for round in 0..3 {
-            join_all(clients.iter_mut().map(|client| arrives(client, &last, self.settling, history))).await;
+            join_all(clients.iter_mut().map(|client| {
+                let person = client.ear.device.person;
+                let due = if round == 0 { &last[person] | &sent[person] } else { last[person].clone() };
+                arrives(client, due, self.settling, history)
+            }))
+            .await;
             history.add(Event::Settled);
             if round == 2 {
                 break;
@@ -166,13 +173,13 @@ impl Run {
     }
 }
 
-/// Waits, not for ever, until an open socket has brought the last message of everybody, and the answer to its resume.
-async fn arrives(client: &mut Client, last: &[HashSet<Uuid>], settling: Duration, history: &History) {
+/// Waits, not for ever, until an open socket has brought what is due, and the answer to its resume.
+async fn arrives(client: &mut Client, due: HashSet<Uuid>, settling: Duration, history: &History) {
     let Some(line) = &client.line else { return };
     let (socket, begin) = (line.socket, Instant::now());
     while begin.elapsed() < settling && client.line.as_ref().is_some_and(|line| !line.ended()) {
         let brought: HashSet<Uuid> = lock(&client.ear.heard).ever.clone();
-        if last[client.ear.device.person].is_subset(&brought) && history.answered(socket) {
+        if due.is_subset(&brought) && history.answered(socket) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
