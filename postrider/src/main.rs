@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod client;
 mod commands;
+mod descriptors;
 mod events;
 mod ledger;
 mod listen;

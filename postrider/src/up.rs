@@ -13,6 +13,7 @@ use platform::telemetry::{self, Metrics};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::descriptors;
 use crate::output;
 use crate::roles::{self, Ground};
 use crate::servers::{Servers, databases};
@@ -44,6 +45,7 @@ pub async fn everything(flags: Flags, options: Options) -> anyhow::Result<()> {
     ];
     let config = flags.load(own)?.config;
     telemetry::logs(&config.telemetry)?;
+    descriptors::raise_to_serve();
     let metrics = Metrics::record()?;
     let shutdown = Shutdown::new();
     end_with_signals(shutdown.clone())?;

@@ -9,10 +9,10 @@ mod waiting;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::descriptors;
 use crate::settings::Flags;
 
 /// What to measure.
@@ -46,9 +46,7 @@ const OTHERS: u64 = 200;
 
 /// Raises this process' limit of descriptors, and that of the system it starts, as far as it may be; so many sockets must fit.
 fn room_for(sockets: u64) -> Result<()> {
-    let most = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
-    let most = most.unwrap_or(u64::MAX);
+    let most = descriptors::raise()?;
     ensure!(sockets + OTHERS <= most, "a process may have {most} descriptors here, which is too few for {sockets} sockets (ulimit -Hn)");
     Ok(())
 }

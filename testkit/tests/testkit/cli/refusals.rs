@@ -165,7 +165,8 @@ async fn without_redis_it_starts_and_says_what_is_missing_until_redis_is_there()
         assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true));
         let body: serde_json::Value = answer.json().await.ok()?;
         let missing = body["missing"].as_array()?.iter().filter_map(|name| name.as_str()).collect::<Vec<_>>();
-        (body["status"] == "not ready" && missing == ["redis has answered", "revocations are loaded"]).then_some(())
+        (body["status"] == "not ready" && missing == ["frames.messages", "frames.users", "redis has answered", "revocations are loaded"])
+            .then_some(())
     })
     .await;
     let log = system.log();

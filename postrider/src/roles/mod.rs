@@ -1,5 +1,8 @@
 //! What runs in the process, once its ground is laid: ledgers, projections, routers, and who waits for whom.
 
+mod start;
+mod upkeep;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +15,8 @@ use platform::config::{Config, ServerUrl, StartError};
 use platform::frames::{FrameLog, Heard};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{self, AllowedOrigins, Guard, api::Api, health::Readiness};
-use platform::ledger::{Ledger, LedgerConfig, Publisher};
+use platform::ledger::{Ledger, LedgerConfig};
 use platform::limits::Limits;
-use platform::log::kafka::{KafkaConfig, KafkaSource};
-use platform::log::topics::{Finding, Topics};
-use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
 use platform::marks::{Heads, Marks};
 use platform::postgres::{Databases, Pools, Service};
 use platform::presence::Presence;
@@ -24,7 +24,6 @@ use platform::private::DataDir;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use platform::vault::Vault;
-use projectors::{Frames, FramesConfig};
 use query_api::socket::{self, Attendance, Below, Hub, Sockets, Talk};
 use schemas::Topic;
 use schemas::read_models::{self, ReadModel};
@@ -32,14 +31,13 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+pub use start::kafka;
+
+use start::Start;
+use upkeep::{ask_postgres, blank_deleted, empty_queues, keep_house, tidy, watch};
+
 use crate::commands::OfMessages;
 use crate::{api, page};
-
-/// How often what has lapsed is removed.
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
-
-/// A database that has not answered for so long is away.
-const SILENT_FOR: Duration = Duration::from_secs(5);
 
 /// What all roles stand on.
 #[derive(Debug)]
@@ -295,208 +293,4 @@ fn models(pools: &Pools) -> BTreeMap<&'static str, PgPool> {
         (read_models::Contacts::NAME, pools.users.clone()),
         (read_models::Portraits::NAME, pools.auth.clone()),
     ])
-}
-
-/// The cluster that is the log, when one is named.
-pub fn kafka(config: &Config) -> Option<KafkaConfig> {
-    let config = &config.kafka;
-    (!config.brokers.is_empty()).then(|| KafkaConfig {
-        brokers: config.brokers.clone(),
-        prefix: config.topic_prefix.clone(),
-        options: config.options(),
-    })
-}
-
-struct Start<'a> {
-    freshness: &'a Freshness,
-    readiness: &'a Readiness,
-    shutdown: &'a Shutdown,
-    failed: mpsc::Sender<StartError>,
-    /// The cluster, and the word that its topics are as they ought to be.
-    kafka: Option<(KafkaConfig, Arc<Semaphore>)>,
-}
-
-impl Start<'_> {
-    fn projection<P: Projection>(&self, projection: P, pool: &PgPool, ledger: &Ledger) {
-        self.readiness.require(P::Model::NAME);
-        let config = RunnerConfig {
-            pool: pool.clone(),
-            announce: Arc::new(self.freshness.reached.clone()),
-            readiness: self.readiness.clone(),
-            exclusive: self.kafka.is_none(),
-        };
-        let source = self.source(P::Model::NAME, ledger);
-        let shutdown = self.shutdown.clone();
-        self.role(P::Model::NAME, async move { Runner::new(projection, config).run(source, shutdown).await });
-    }
-
-    fn frames(&self, log: &FrameLog, pool: &PgPool, ledger: &Ledger) {
-        let topic = ledger.topic();
-        let name = projectors::frames::name(topic);
-        self.readiness.require(name);
-        let config = FramesConfig {
-            log: log.clone(),
-            reached: self.freshness.reached.clone(),
-            heads: self.freshness.heads.clone(),
-            pool: pool.clone(),
-            readiness: self.readiness.clone(),
-            exclusive: self.kafka.is_none(),
-        };
-        let (source, shutdown) = (self.source(name, ledger), self.shutdown.clone());
-        self.role(name, async move { Frames::new(topic, config).run(source, shutdown).await });
-    }
-
-    fn source(&self, projection: &str, ledger: &Ledger) -> Box<dyn EventSource> {
-        match &self.kafka {
-            None => Box::new(LedgerSource::new(ledger.feed().clone())),
-            Some((kafka, _)) => {
-                Box::new(KafkaSource::new(kafka.clone(), projection, ledger.topic(), Arc::new(self.freshness.heads.clone())))
-            }
-        }
-    }
-
-    /// Makes and checks the topics, then copies the ledgers to them.
-    fn publishing(&self, ledgers: [(&Ledger, &PgPool); 3]) {
-        let Some((kafka, topics_stand)) = &self.kafka else { return };
-        let generations = ledgers.iter().map(|(ledger, _)| (ledger.topic(), ledger.feed().meta().generation)).collect();
-        let (kafka_, topics_stand_, shutdown) = (kafka.clone(), topics_stand.clone(), self.shutdown.clone());
-        self.spawn("topics", async move {
-            make_topics(kafka_, &generations, &shutdown).await?;
-            topics_stand_.add_permits(Semaphore::MAX_PERMITS >> 1);
-            Ok(())
-        });
-        for (ledger, pool) in ledgers {
-            let publisher = Publisher::new(ledger.feed().clone(), pool.clone(), kafka.clone());
-            let shutdown = self.shutdown.clone();
-            self.role("publisher", async move { publisher.run(shutdown).await });
-        }
-    }
-
-    /// Runs a role; with Kafka, once the topics stand.
-    fn role(&self, name: &'static str, role: impl Future<Output = Result<(), StartError>> + Send + 'static) {
-        let topics_stand = self.kafka.as_ref().map(|(_, stand)| stand.clone());
-        let shutdown = self.shutdown.clone();
-        self.spawn(name, async move {
-            if let Some(stand) = topics_stand {
-                tokio::select! {
-                    _ = stand.acquire() => {}
-                    () = shutdown.draining() => return Ok(()),
-                }
-            }
-            role.await
-        });
-    }
-
-    fn spawn(&self, name: &'static str, work: impl Future<Output = Result<(), StartError>> + Send + 'static) {
-        let failed = self.failed.clone();
-        self.shutdown.spawn(async move {
-            if let Err(error) = work.await {
-                tracing::error!(role = name, error = &error as &dyn std::error::Error, "a role has stopped that must not");
-                let _ = failed.send(error).await;
-            }
-        });
-    }
-}
-
-/// Makes the topics that are missing and refuses wrong ones. Until the cluster answers, commands go on without it.
-async fn make_topics(kafka: KafkaConfig, generations: &BTreeMap<Topic, i32>, shutdown: &Shutdown) -> Result<(), StartError> {
-    let topics = Topics::new(kafka)?;
-    loop {
-        match topics.plan(generations).await {
-            Ok(findings) if findings.iter().all(|finding| matches!(finding, Finding::Right { .. })) => return Ok(()),
-            Ok(findings) if findings.iter().any(|finding| matches!(finding, Finding::Wrong { .. })) => {
-                return topics.check(generations).await;
-            }
-            Ok(_) => match topics.apply(generations).await {
-                Ok(made) => made.iter().for_each(|finding| tracing::info!("made: {finding}")),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the topics cannot be made yet"),
-            },
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "Kafka does not answer yet; commands go on without it"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = shutdown.draining() => return Ok(()),
-        }
-    }
-}
-
-/// Tells when the conditions that lie outside Postgres are met for the first time.
-async fn watch(redis: Redis, revocations: Revocations, readiness: Readiness, shutdown: Shutdown) {
-    let mut look = tokio::time::interval(Duration::from_millis(10));
-    while !(redis.has_answered() && revocations.is_loaded()) {
-        tokio::select! {
-            _ = look.tick() => {}
-            () = shutdown.draining() => return,
-        }
-        readiness.set("redis has answered", redis.has_answered());
-        readiness.set("revocations are loaded", revocations.is_loaded());
-    }
-    readiness.set("redis has answered", true);
-    readiness.set("revocations are loaded", true);
-}
-
-/// Tells whether the services' databases answer. One that is late for a moment still does: a process under load is not to be taken for one that lost them.
-async fn ask_postgres(pools: Pools, readiness: Readiness, shutdown: Shutdown) {
-    let mut answered = tokio::time::Instant::now();
-    let mut turn = tokio::time::interval(Duration::from_secs(1));
-    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = turn.tick() => {}
-            () = shutdown.draining() => return,
-        }
-        let ask = |pool: PgPool| async move { sqlx::query("SELECT 1").execute(&pool).await };
-        let asked = futures::future::try_join4(
-            ask(pools.auth.clone()),
-            ask(pools.users.clone()),
-            ask(pools.messages.clone()),
-            ask(pools.keys.clone()),
-        );
-        match tokio::time::timeout(SILENT_FOR, asked).await {
-            Ok(Ok(_)) => {
-                answered = tokio::time::Instant::now();
-                readiness.set("postgres answers", true);
-            }
-            _ if answered.elapsed() < SILENT_FOR => {}
-            _ => readiness.set("postgres answers", false),
-        }
-    }
-}
-
-/// Does something in every turn of housekeeping, until the drain.
-async fn keep_house<W: Future<Output = ()>>(shutdown: Shutdown, mut work: impl FnMut() -> W) {
-    let mut turn = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            _ = turn.tick() => {}
-            () = shutdown.draining() => return,
-        }
-        work().await;
-    }
-}
-
-/// Removes what has lapsed in a ledger; whoever comes second leaves it to the first.
-async fn tidy(ledger: Ledger) {
-    if let Err(error) = ledger.housekeeping().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping of a ledger has to wait");
-    }
-}
-
-/// Removes messages from queues whose time is over.
-async fn empty_queues(pool: PgPool, stands: bool) {
-    if !stands {
-        return;
-    }
-    match query_api::remove_all_expired(&pool).await {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "expired messages have left their queues"),
-        Err(problem) => tracing::warn!(code = problem.code, "expired messages have to stay in their queues for now"),
-    }
-}
-
-/// Blanks deleted messages that their commands could not.
-async fn blank_deleted(ledger: Ledger) {
-    if let Err(error) = messages::delete::blank_deleted(&ledger).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "deleted messages wait to be blanked in the ledger");
-    }
 }
