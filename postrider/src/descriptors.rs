@@ -26,3 +26,19 @@ pub fn raise_to_serve() {
         Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
     }
 }
+
+/// Of so many descriptors, how many may be sockets: whoever only asks, and everything below, needs some too.
+#[must_use]
+pub fn for_sockets(descriptors: u64) -> usize {
+    usize::try_from(descriptors - descriptors / 8).unwrap_or(usize::MAX).saturating_sub(200).max(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_sockets;
+
+    #[test]
+    fn sockets_leave_descriptors_to_others() {
+        assert_eq!([0, 1_024, 20_000, 1 << 20].map(for_sockets), [16, 696, 17_300, 917_304]);
+    }
+}

@@ -71,7 +71,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// With whom the frame's conversation is, seen by its receiver: nothing of it is pushed while either has blocked the other. `None`: it is no conversation's.
+    /// With whom, or of whom, the frame is, seen by its receiver: nothing of it is pushed while either has blocked the other.
     #[must_use]
     pub fn peer(&self, receiver: UserId) -> Option<UserId> {
         match self {
@@ -79,7 +79,7 @@ impl Frame {
             Self::Sent { to, .. } => Some(*to),
             Self::Delivered { by, .. } | Self::Read { by, .. } => Some(*by),
             Self::Deleted { from, to, .. } => Some(if *from == receiver { *to } else { *from }),
-            Self::Contact { .. } => None,
+            Self::Contact { about } => Some(*about),
         }
     }
 }

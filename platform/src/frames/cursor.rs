@@ -15,9 +15,9 @@ use crate::number::{read_number, read_topic, topic_number, write_number};
 /// First byte of the text: another one is of another release.
 const VERSION: u8 = 1;
 /// More places of one topic than any generation has partitions.
-const MOST_PLACES: u64 = 1_024;
+const MOST_PLACES: u64 = 64;
 /// What that many can take.
-const LONGEST_TEXT: usize = 32_768;
+const LONGEST_TEXT: usize = 4_096;
 
 /// Per topic and partition, the position up to which a user's frames have been seen; what is missing has not been begun (0).
 ///

@@ -248,6 +248,12 @@ impl FrameLog {
         self.inner.redis.script(&scripts::NOTE, &[], &args).await
     }
 
+    /// How much is kept.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        self.inner.kept
+    }
+
     /// The digest that cursors of the present carry ([`Cursor::epoch`]); `None` until the logs have been seen to stand.
     #[must_use]
     pub fn epoch(&self) -> Option<u32> {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,18 +54,27 @@ struct Held {
     log: FrameLog,
     id: String,
     lease: Duration,
-    /// Whether the lease was taken once: without one, whoever appends forgets us.
-    leased: AtomicBool,
+    /// `None`: never. Without a lease, whoever appends forgets us.
+    leased: Mutex<Option<Leased>>,
     /// Who, and the number of their newest entry that was heard or read; `None`: not known yet.
     users: Mutex<HashMap<UserId, Option<u64>>>,
     gates: [tokio::sync::Mutex<()>; GATES],
 }
 
+/// How the lease stands.
+#[derive(Debug, Clone, Copy)]
+struct Leased {
+    /// When it was last taken, counted from before it was asked for.
+    renewed: Instant,
+    /// Since when neither it nor the channel has been interrupted.
+    unbroken: Instant,
+}
+
 impl Pusher {
     pub(super) fn start(log: FrameLog, lease: Duration) -> (Self, mpsc::Receiver<Heard>) {
         let gates = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
-        let (id, leased) = (Uuid::now_v7().simple().to_string(), AtomicBool::new(false));
-        let held = Arc::new(Held { log, id, lease, leased, users: Mutex::default(), gates });
+        let id = Uuid::now_v7().simple().to_string();
+        let held = Arc::new(Held { log, id, lease, leased: Mutex::default(), users: Mutex::default(), gates });
         let (heard, receiver) = mpsc::channel(HEARD);
         let (alive, end) = mpsc::channel(1);
         tokio::spawn(listen(held.clone(), heard, end));
@@ -82,7 +90,7 @@ impl Pusher {
         let held = &*self.held;
         let _gate = held.gate(user).await;
         held.users().entry(user).or_insert(None);
-        if !held.leased.load(Ordering::Acquire) {
+        if held.leased().is_none() {
             // Should it fail, the next question does, too.
             let _ = held.renew().await;
         }
@@ -92,6 +100,14 @@ impl Pusher {
             known.get_or_insert(*number);
         }
         head.ok_or_else(|| RedisAway("the frame logs have not begun yet".to_owned()))
+    }
+
+    /// For how long everything that was said to those held here has reached this process, as far as it can know: its lease stood, and its channel. `None`: it may be missing something now,
+    /// since its lease was not renewed in time (it stood still, or Redis is away).
+    #[must_use]
+    pub fn told_for(&self) -> Option<Duration> {
+        let held = &*self.held;
+        held.leased().filter(|leased| leased.renewed.elapsed() < held.lease).map(|leased| leased.unbroken.elapsed())
     }
 
     /// The last socket of this user here has closed.
@@ -105,6 +121,17 @@ impl Pusher {
 impl Held {
     fn users(&self) -> MutexGuard<'_, HashMap<UserId, Option<u64>>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leased(&self) -> Option<Leased> {
+        *self.leased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said until now may not have reached us.
+    fn was_interrupted(&self) {
+        if let Some(leased) = self.leased.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            leased.unbroken = Instant::now();
+        }
     }
 
     async fn gate(&self, user: UserId) -> tokio::sync::MutexGuard<'_, ()> {
@@ -145,9 +172,13 @@ impl Held {
 
     /// Renews the lease; whether it still stood.
     async fn renew(&self) -> Result<bool, RedisAway> {
+        let asked = Instant::now();
         let args = [self.lease_key(), self.lease.as_millis().to_string()];
         let stood: i64 = self.log.inner.redis.script(&scripts::RENEW, &[], &args).await?;
-        self.leased.store(true, Ordering::Release);
+        let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
+        let unbroken =
+            leased.filter(|leased| stood == 1 && leased.renewed.elapsed() < self.lease).map_or_else(Instant::now, |leased| leased.unbroken);
+        *leased = Some(Leased { renewed: asked, unbroken });
         Ok(stood == 1)
     }
 
@@ -282,6 +313,7 @@ async fn hear(held: &Arc<Held>, heard: &mpsc::Sender<Heard>) {
                 }
                 tokio::time::sleep(RETRY_EVERY).await;
             }
+            held.was_interrupted();
             held_all = Instant::now();
             lost_last = Some(held_all);
             metrics::counter!("frames_lost_total").increment(1);

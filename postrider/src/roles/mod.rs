@@ -37,7 +37,7 @@ use start::Start;
 use upkeep::{ask_postgres, blank_deleted, empty_queues, keep_house, tidy, watch};
 
 use crate::commands::OfMessages;
-use crate::{api, page};
+use crate::{api, descriptors, page};
 
 /// What all roles stand on.
 #[derive(Debug)]
@@ -185,6 +185,7 @@ impl Roles {
             revocations: revocations.clone(),
             attendance: attendance.clone(),
             shutdown: ground.shutdown.clone(),
+            most: descriptors::for_sockets(descriptors::raise().unwrap_or(1_024)),
         });
         let heard = Mutex::new(Some(heard));
         Ok(Self {

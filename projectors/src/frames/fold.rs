@@ -130,7 +130,7 @@ impl Fold {
             ContactOrigin::Invitation | ContactOrigin::Admin => (added.user_id, added.contact_id),
             ContactOrigin::Backfill => return Ok(()),
         };
-        self.tell(told, to, vec![Frame::Contact { about }], None)
+        self.tell(told, to, vec![Frame::Contact { about }], Some((about, to)))
     }
 
     fn tell(&mut self, told: &Told<'_>, user: UserId, frames: Vec<Frame>, between: Option<(UserId, UserId)>) -> Result<(), ApplyError> {

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use platform::clock;
 use platform::frames::{Logged, Places};
-use platform::redis::Redis;
 use schemas::UserId;
 use tokio::time::Instant;
 
@@ -211,17 +211,15 @@ impl Held {
         state.set_block(block, stands);
     }
 
-    /// Whether something of this peer's may be pushed now. What was not told while Redis was away is not known until somebody has looked.
-    pub(super) fn may_push(&self, peer: UserId, redis: &Redis) -> Push {
+    /// Whether something of this peer's may be pushed now. `for_long`: for how long nothing that was said of blocks can have been missed. What was missed is not known until somebody has
+    /// looked, and neither is whether a block still stands.
+    pub(super) fn may_push(&self, peer: UserId, for_long: Option<Duration>) -> Push {
         let state = self.state();
-        if state.are_apart(self.user, peer) {
-            return Push::No;
+        match state.known_since.zip(for_long) {
+            Some((since, for_long)) if for_long >= since.elapsed() => {}
+            _ => return Push::NotYet,
         }
-        let up_for = redis.up_for();
-        match state.known_since.zip(up_for) {
-            Some((since, up_for)) if up_for >= since.elapsed() => Push::Yes,
-            _ => Push::NotYet,
-        }
+        if state.are_apart(self.user, peer) { Push::No } else { Push::Yes }
     }
 
     /// Whether the caller is to look up the blocks: nobody else does.

@@ -1,6 +1,7 @@
 //! The users whose sockets are open in this process: who hears what, and how nothing is missed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::facts::Sources;
-use super::held::Held;
+use super::held::{Held, Push};
 use super::note::Said;
 use super::outbox::{End, Outbox};
 use super::{Attendance, Talk};
@@ -51,6 +52,8 @@ pub struct Below {
     pub attendance: Attendance,
     /// When to end; waits for every socket.
     pub shutdown: Shutdown,
+    /// Of all users together: what this process has descriptors for, and some to spare for everybody who only asks.
+    pub most: usize,
 }
 
 /// The hub. Clones share everything.
@@ -64,6 +67,7 @@ pub(super) struct Inner {
     pub(super) below: Below,
     pub(super) sources: Sources,
     pusher: Pusher,
+    open: AtomicUsize,
     users: [Mutex<HashMap<UserId, Arc<Held>>>; SHARDS],
 }
 
@@ -82,13 +86,18 @@ pub(super) fn away() -> Problem {
     Problem::unavailable("realtime_unavailable", "Nothing can be told live at the moment; please try again")
 }
 
+/// 503, when there is no place for another socket here.
+pub(super) fn too_many() -> Problem {
+    Problem::unavailable("too_many_sockets", "Too many sockets are open here; please try again")
+}
+
 impl Hub {
     /// Begins to hear. `run` in a task of its own keeps it going.
     #[must_use]
     pub fn new(below: Below) -> (Self, mpsc::Receiver<Heard>) {
         let (pusher, heard) = below.log.pusher();
         let sources = Sources::new(below.freshness.clone(), below.attendance.clone());
-        let inner = Inner { below, sources, pusher, users: std::array::from_fn(|_| Mutex::default()) };
+        let inner = Inner { below, sources, pusher, open: AtomicUsize::new(0), users: std::array::from_fn(|_| Mutex::default()) };
         (Self { inner: Arc::new(inner) }, heard)
     }
 
@@ -210,12 +219,16 @@ impl Hub {
     /// 503 when Redis is away, or when it cannot be learned in time who must not be heard.
     pub(super) async fn join(&self, caller: &Caller) -> Result<Seat, Problem> {
         let user = caller.user;
+        if self.inner.open.load(Ordering::Relaxed) >= self.inner.below.most {
+            return Err(too_many());
+        }
         let held = {
             let mut users = self.shard(user);
             let held = users.entry(user).or_insert_with(|| Arc::new(Held::new(user)));
             held.claim();
             held.clone()
         };
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("sockets_open").increment(1.0);
         // From here on, whoever drops it leaves.
         let mut seat = Seat { hub: self.clone(), held: held.clone(), outbox: Arc::new(Outbox::new(caller)), begins: Places::default() };
@@ -261,16 +274,22 @@ impl Hub {
 
     /// Somebody must know whom a user has blocked, and does not: it is looked up, once for all who ask, as soon as Redis is there.
     pub(super) fn ask_for_blocks(&self, held: &Arc<Held>) {
-        if self.inner.below.redis.is_up() && held.settles() {
+        if self.inner.below.redis.is_up() && self.inner.pusher.told_for().is_some() && held.settles() {
             let (hub, held) = (self.clone(), held.clone());
             tokio::spawn(async move {
                 let settled = hub.settle(&held).await;
-                held.settling.store(false, std::sync::atomic::Ordering::Release);
+                held.settling.store(false, Ordering::Release);
                 if let Err(problem) = settled {
                     tracing::debug!(code = problem.code, "blocks cannot be learned; asked again in a second");
                 }
             });
         }
+    }
+
+    /// Whether something of a peer's may be pushed to a user now. What was not told, while Redis was away or this process stood still, is not known until somebody has looked.
+    pub(super) fn may_push(&self, held: &Held, peer: UserId) -> Push {
+        let both = self.inner.below.redis.up_for().zip(self.inner.pusher.told_for());
+        held.may_push(peer, both.map(|(redis, channel)| redis.min(channel)))
     }
 
     /// A part of the round: pings, silence, slowness, tokens that have expired.
@@ -287,9 +306,11 @@ impl Hub {
                 tokio::spawn(async move { hub.let_go(&held).await });
             });
         }
+        let revocations = &self.inner.below.revocations;
         for held in self.inner.users[shard].lock().unwrap_or_else(PoisonError::into_inner).values() {
             held.each(|socket| {
-                if socket.has_expired(time) {
+                // Whoever was let in while their session ended is found here.
+                if socket.has_expired(time) || revocations.standing(socket.session()) == Standing::Revoked {
                     socket.end(End::Unauthenticated);
                 } else {
                     socket.look(now);
@@ -337,6 +358,7 @@ impl Hub {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.hub.inner.open.fetch_sub(1, Ordering::Relaxed);
         metrics::gauge!("sockets_open").decrement(1.0);
         let (hub, held, outbox) = (self.hub.clone(), self.held.clone(), self.outbox.clone());
         tokio::spawn(async move { hub.leave(&held, &outbox).await });

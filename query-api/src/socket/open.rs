@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use platform::auth::Opener;
+use platform::auth::{Opener, Standing};
 use platform::http::api::{Answers, Api, Operation, get};
 use platform::http::{Id, Params, Problem};
 use schemas::UserId;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Sockets;
 use super::connection::{Connection, say_goodbye};
-use super::hub::{Hub, away};
+use super::hub::{Hub, away, too_many};
 use super::outbox::End;
 use super::upgrade::{Upgrade, upgrade_required};
 
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Api<Sockets> {
             .query("ticket", text(), "A ticket, in place of the header.")
             .query("cursor", text(), "The last one that an earlier socket has given: what came after it is told first.")
             .status(101)
-            .refuses([away(), upgrade_required()]),
+            .refuses([away(), too_many(), upgrade_required()]),
     )
 }
 
@@ -61,6 +61,10 @@ async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, para
         Opener::Nobody | Opener::Known(_) => return Err(Problem::unauthenticated()),
     };
     let seat = hub.join(&caller).await?;
+    // The session may have ended meanwhile, when nobody could find this socket yet.
+    if hub.inner.below.revocations.standing(caller.session) == Standing::Revoked {
+        return Err(Problem::unauthenticated());
+    }
     let here = hub.inner.below.attendance.opened(user);
     let online = hub.inner.below.attendance.online_users(user).await;
     let cursor = params.get("cursor").map(str::to_owned);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use platform::frames::{Logged, Places, Stored};
 use platform::http::Problem;
-use platform::marks::Known;
+use platform::log::SCAN;
+use platform::marks::{Head, Known};
 use schemas::Topic;
 use schemas::read_models::Relay;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use super::item::Item;
 use super::note::Said;
 use super::outbox::Live;
 use super::place::{Bookmark, Place, reaches};
-use super::render::Told;
+use super::render::{Told, resumed};
 use super::waiting::{Page, Waiting, pool};
 
 /// How long a socket waits for a database, or for Redis; then its client is to come back.
@@ -85,6 +86,8 @@ pub(super) enum Step {
     Render(Vec<Owed>),
     /// `resumed`, `resume_reset`.
     Say(Option<Told>),
+    /// `resume_reset`, for a client that asked with what is no cursor.
+    Refuse,
 }
 
 impl Step {
@@ -133,14 +136,22 @@ pub(super) fn begin(step: Step, hub: &Hub, held: &Arc<Held>, places: &Places) ->
     let (hub, held) = (hub.clone(), held.clone());
     Ok(match step {
         Step::Say(told) => return Err(told.into_iter().map(Owed::Resumed).collect()),
+        Step::Refuse => return Err(resumed(true).into_iter().map(Owed::Resumed).collect()),
         Step::Waiting(waiting) => Box::pin(async move { Ok(Done::Page(page(&hub, &held, &waiting).await?)) }),
         Step::CatchUp => {
             let places = places.clone();
             Box::pin(async move { Ok(Done::CaughtUp(read(&hub, &held, &places).await?)) })
         }
         Step::Resume(bookmark, begins) => Box::pin(async move {
-            let may = hub.inner.below.log.may_resume(&bookmark.cursor);
-            let stored = if may { Some(read_fresh(&hub, &held, &bookmark.cursor.places).await?) } else { None };
+            let places = &bookmark.cursor.places;
+            let mut stored = None;
+            if hub.inner.below.log.may_resume(&bookmark.cursor) {
+                let ends = ends(&hub).await?;
+                // Nobody has seen what has not happened.
+                if places.iter().all(|(topic, _, position)| ends.iter().any(|(of, end)| *of == topic && position <= end.head)) {
+                    stored = Some(read_fresh(&hub, &held, places, &ends).await?);
+                }
+            }
             Ok(Done::Log(bookmark, stored, begins))
         }),
         Step::Render(mut owed) => {
@@ -189,13 +200,39 @@ async fn read(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem
     }
 }
 
-/// As [`read`], once the log has reached what its user did, or was named in, so that nothing comes of a message that was deleted before. When that cannot be known in
-/// time, it comes once more, as it would from a list.
-async fn read_fresh(hub: &Hub, held: &Held, places: &Places) -> Result<Stored, Problem> {
+/// Where the ledgers end now.
+async fn ends(hub: &Hub) -> Result<Vec<(Topic, Head)>, Problem> {
+    let (heads, patience) = (&hub.inner.below.freshness.heads, Patience::new());
+    loop {
+        let both = futures::future::try_join(heads.head(Topic::Messages), heads.head(Topic::Users)).await;
+        let answer = both.map(|(messages, users)| vec![(Topic::Messages, messages), (Topic::Users, users)]).map_err(|_| away());
+        if let Some(answer) = patience.or_again(answer).await {
+            return answer;
+        }
+    }
+}
+
+/// As [`read`], once the log has reached what its user did, or was named in, so that nothing comes of a message that was deleted before. Where Redis may have forgotten what that was, it
+/// is where the ledger ends. When the log does not get there in time, it comes once more, as it would from a list.
+async fn read_fresh(hub: &Hub, held: &Held, places: &Places, ends: &[(Topic, Head)]) -> Result<Stored, Problem> {
     let mut needed = Places::default();
-    if let Known::Marks(marks) = hub.inner.below.freshness.marks.of(&[held.user]).await {
-        for mark in marks.into_iter().filter(|mark| mark.topic == Topic::Messages) {
-            needed.raise(mark.topic, mark.partition, mark.position);
+    match hub.inner.below.freshness.marks.of(&[held.user]).await {
+        Known::Marks(marks) => {
+            for mark in marks.into_iter().filter(|mark| mark.topic == Topic::Messages) {
+                needed.raise(mark.topic, mark.partition, mark.position);
+            }
+        }
+        Known::Unsure => {
+            for (_, end) in ends.iter().filter(|(topic, _)| *topic == Topic::Messages) {
+                match &end.published {
+                    None => drop(needed.raise(Topic::Messages, SCAN, end.head)),
+                    Some((_, partitions)) => {
+                        for (partition, position) in (0..).zip(partitions) {
+                            needed.raise(Topic::Messages, partition, *position);
+                        }
+                    }
+                }
+            }
         }
     }
     let began = Instant::now();

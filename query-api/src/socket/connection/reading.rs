@@ -10,7 +10,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WireError, ProtocolError};
 
 use super::super::outbox::End;
-use super::super::render::resumed;
 use super::super::talk::{Reply, UNDER_WAY};
 use super::super::work::Step;
 use super::{Connection, Over, read_bookmark};
@@ -64,11 +63,15 @@ impl Connection {
     }
 
     fn resume(&mut self, cursor: &str) {
+        // Who asks again before the answer wants the later one only.
+        self.plan.retain(|step| !matches!(step, Step::Resume(_, false) | Step::Refuse));
         let bookmark = read_bookmark(&self.hub, cursor);
-        self.seat.outbox.set_aside();
+        if bookmark.is_some() {
+            self.seat.outbox.set_aside();
+        }
         self.plan.push_back(match bookmark {
             Some(bookmark) => Step::Resume(Box::new(bookmark), false),
-            None => Step::Say(resumed(true)),
+            None => Step::Refuse,
         });
     }
 }

@@ -15,8 +15,6 @@ use super::super::render::Told;
 use super::super::work::Owed;
 use super::Connection;
 
-/// Of the positions of what was waiting, so many are remembered: as many as a log holds, from which they could come again.
-const SHOWN: usize = 1_000;
 /// What the next thing to be written is.
 enum Next {
     Text(String),
@@ -83,7 +81,7 @@ impl Connection {
                     self.owed.pop_front();
                 }
                 Owed::Said(said) => {
-                    let may = self.seat.held.may_push(said.peer, &self.hub.inner.below.redis);
+                    let may = self.hub.may_push(&self.seat.held, said.peer);
                     let text = (may == Push::Yes).then(|| said.frame.to_string());
                     self.owed.pop_front();
                     if let Some(text) = text {
@@ -118,14 +116,15 @@ impl Connection {
     fn next_waited(&mut self) -> Option<Next> {
         let Some(Owed::Waited(place, told)) = self.owed.front() else { return None };
         let (topic, partition, position) = *place;
-        let may = told.peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis));
+        let may = told.peer.map_or(Push::Yes, |peer| self.hub.may_push(&self.seat.held, peer));
         if may == Push::NotYet {
             return Some(self.hold_up());
         }
         let waited_before = position <= self.places.at(topic, partition);
         if waited_before {
             self.queue = Some(position);
-            if self.shown.len() == SHOWN {
+            // As many as a log holds, from which they could come again.
+            if self.shown.len() >= self.hub.inner.below.log.kept().entries {
                 self.shown.pop_front();
             }
             self.shown.push_back(position);
@@ -142,7 +141,7 @@ impl Connection {
         let (item, at, again) = (item.clone(), *next, *again);
         let told = item.told().and_then(|told| told.get(at));
         let peer = told.and_then(|told| told.peer);
-        let may = peer.map_or(Push::Yes, |peer| self.seat.held.may_push(peer, &self.hub.inner.below.redis));
+        let may = peer.map_or(Push::Yes, |peer| self.hub.may_push(&self.seat.held, peer));
         if may == Push::NotYet {
             // Before it counts as told.
             return Some(self.hold_up());

@@ -1,9 +1,11 @@
 //! Nothing is pushed between two people while one has blocked the other.
 
 use reqwest::Method;
+use serde_json::json;
 use testkit::person::Person;
+use testkit::servers::Pair;
 use testkit::socket::Socket;
-use testkit::system::System;
+use testkit::system::{System, SystemConfig};
 
 use super::{acknowledge, done, message_of, messages, people, send, until_message, until_told};
 
@@ -62,4 +64,37 @@ async fn what_waited_or_stood_in_the_log_before_a_block_is_not_pushed_after_it()
     assert_eq!(messages(&until_message(&mut Socket::open(&bob).await, of_eve).await), [of_eve]);
     block(&ann, &bob, false).await;
     assert_eq!(messages(&until_message(&mut Socket::open(&bob).await, of_eve).await), [of_ann, of_eve]);
+}
+
+#[tokio::test]
+async fn a_word_of_a_block_or_its_end_that_was_missed_is_looked_up() {
+    let servers = Pair::start().await;
+    let config = SystemConfig::default().env("DATABASE_URL", servers.postgres.url()).env("REDIS_URL", servers.redis.url());
+    let mut system = System::start(config).await;
+    let mut redis =
+        redis::Client::open(servers.redis.url()).expect("a URL").get_multiplexed_async_connection().await.expect("a connection");
+    let (ann, bob) = people(&system).await;
+    let mut bobs = Socket::open(&bob).await;
+    for _ in 0..3 {
+        block(&bob, &ann, true).await;
+        // Nobody hears what is published until the channels stand again.
+        let _: i64 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).query_async(&mut redis).await.expect("it kills");
+        block(&bob, &ann, false).await;
+        let id = send(&ann, &bob, "you may").await;
+        assert_eq!(messages(&until_message(&mut bobs, id).await), [id]);
+    }
+    system.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_blocked_cannot_show_up_as_a_contact() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let eve = Person::register(system, "eve").await;
+    let mut anns = Socket::open(&ann).await;
+    block(&ann, &bob, true).await;
+    done(&bob, Method::POST, "/api/v1/contacts/add", Some(json!({ "contact_id": ann.id }))).await;
+    let fence = send(&eve, &ann, "fence").await;
+    let frames = until_message(&mut anns, fence).await;
+    assert!(frames.iter().all(|frame| frame["type"] != "contact_added"), "{frames:?}");
 }

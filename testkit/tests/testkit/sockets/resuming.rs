@@ -1,5 +1,6 @@
 //! Coming back: nothing is missed, and nothing is told twice.
 
+use platform::frames::Cursor;
 use reqwest::Method;
 use serde_json::Value;
 use testkit::socket::Socket;
@@ -144,4 +145,21 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
         let frames = back.until(|frame| frame["type"] == "resumed").await;
         assert_eq!(messages(&frames), sent[from..]);
     }
+}
+
+#[tokio::test]
+async fn a_cursor_of_what_has_not_happened_yet_is_no_cursor() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut socket = Socket::open(&bob).await;
+    let text = socket.cursor();
+    let mut cursor: Cursor = text.split('~').next().expect("a first part").parse().expect("a cursor");
+    cursor.places.raise(schemas::Topic::Messages, 3, i64::MAX / 2);
+    let frames = socket.resume(&cursor.to_string()).await;
+    assert_eq!(frames.last().map(|frame| frame["type"].clone()), Some("resume_reset".into()), "{frames:?}");
+    let mut another = Socket::open_after(&bob, &cursor.to_string()).await;
+    assert_eq!(another.until(|frame| frame["type"] == "resume_reset").await.len(), 1);
+    let id = send(&ann, &bob, "live").await;
+    until_message(&mut socket, id).await;
+    until_message(&mut another, id).await;
 }
