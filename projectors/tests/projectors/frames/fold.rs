@@ -117,11 +117,11 @@ fn contact(origin: ContactOrigin) -> Arc<Recorded> {
 }
 
 #[test]
-fn an_added_contact_is_news_to_the_other_and_any_other_row_to_its_owner() {
-    let about = |who: u8| vec![Frame::Contact { about: user(who) }];
-    assert_eq!(told(&[contact(ContactOrigin::Added)]), [(user(BOB), about(ANN), None)]);
-    assert_eq!(told(&[contact(ContactOrigin::Invitation)]), [(user(ANN), about(BOB), None)]);
-    assert_eq!(told(&[contact(ContactOrigin::Admin)]), [(user(ANN), about(BOB), None)]);
+fn an_added_contact_is_news_to_the_other_and_any_other_row_to_its_owner_unless_they_are_apart() {
+    let about = |who: u8, to: u8| (user(to), vec![Frame::Contact { about: user(who) }], Some((user(who), user(to))));
+    assert_eq!(told(&[contact(ContactOrigin::Added)]), [about(ANN, BOB)]);
+    assert_eq!(told(&[contact(ContactOrigin::Invitation)]), [about(BOB, ANN)]);
+    assert_eq!(told(&[contact(ContactOrigin::Admin)]), [about(BOB, ANN)]);
     assert_eq!(told(&[contact(ContactOrigin::Backfill)]), []);
 }
 
