@@ -10,6 +10,10 @@ import { View } from './view.js';
 const TYPING = 5_000;
 const STOPPED = 3_000;
 const SHOWN = 200;
+/** How long a message that was said over the socket waits for its answer before it is said again. */
+const ANSWERED = 10_000;
+/** What an `error` frame says when it is not about the message, but about the moment: over HTTP these are 429 and 503. */
+const PASSING = new Set(['rate_limited', 'unavailable', 'database_unavailable', 'auth_unavailable', 'projection_behind']);
 
 export class Desk {
   #session; #told; #live; #view; #journeys;
@@ -18,6 +22,9 @@ export class Desk {
   #peer = null; #chosen = null; #typingSent = 0; #typingTimer = 0; #shownTyping = 0; #checks = 0;
   /** Sends without an answer yet, in order; each goes again under its own id until it gets one, after a reload as well. */
   #outbox = []; #sending = false; #retry = 0;
+  /** The one of them that was said over the socket and has no answer yet: `{id, answer}`. */
+  #asked = null;
+  #loaded = false;
 
   constructor(session, told) {
     this.#session = session;
@@ -32,7 +39,11 @@ export class Desk {
       frame: (frame, before) => this.#hear(frame, before),
       sent: (frame) => this.#view.frame('out', frame),
       closed: (code, reason) => this.#view.frame('in', { closed: code, reason }),
-      state: (name, words) => this.#view.state(name, words),
+      state: (name, words) => {
+        this.#view.state(name, words);
+        // What has not been answered by now never will be on this connection.
+        if (name !== 'live') this.#asked?.answer(null);
+      },
       ended: () => this.#ended('Your session has ended: it was signed out, or has expired.'),
     });
   }
@@ -47,8 +58,10 @@ export class Desk {
     this.#live.start();
     const { invitedBy } = this.#told;
     if (invitedBy && invitedBy !== this.#session.id && !this.#people.has(invitedBy)) await this.#add({ contact_id: invitedBy });
-    else this.#openPeer(this.#session.peer ?? [...this.#people.keys()][0]);
+    else this.#openFirst();
   }
+
+  #openFirst() { this.#openPeer(this.#peer ?? this.#session.peer ?? [...this.#people.keys()][0]); }
 
   #ask(method, path, more = {}) {
     return ask(method, path, { token: this.#session.token, ...more }).catch((refused) => {
@@ -90,6 +103,8 @@ export class Desk {
         this.#person(row.user_id, { unread: row.unread_count, ...(row.full_name || row.username ? { name: row.full_name ?? row.username } : {}) });
       }
       if (this.#peer) await this.#history(this.#peer);
+      this.#loaded = true;
+      this.#view.problem('');
     } catch (refused) {
       this.#view.problem(refused.message);
     }
@@ -97,10 +112,12 @@ export class Desk {
   }
 
   async #history(id) {
-    const { body } = await this.#ask('GET', `/messages/conversation/${id}?limit=${SHOWN}`);
     const { messages } = this.#person(id);
+    const before = [...messages.values()].filter((message) => message.state !== 'sending');
+    const { body } = await this.#ask('GET', `/messages/conversation/${id}?limit=${SHOWN}`);
     const stands = new Set(body.map((row) => row.id));
-    for (const [key, message] of messages) if (!stands.has(key) && message.state !== 'sending' && !message.gone) messages.delete(key);
+    // What a frame has brought meanwhile may be newer than the answer.
+    for (const message of before) if (!stands.has(message.id) && !message.gone) messages.delete(message.id);
     for (const row of body) {
       const mine = row.sender_id === this.#session.id;
       const state = row.is_read ? 'read' : row.delivered_at ? 'delivered' : 'sent';
@@ -174,9 +191,9 @@ export class Desk {
     clearTimeout(this.#retry);
     if (this.#sending || this.#view.isOffline) return;
     this.#sending = true;
-    while (this.#outbox.length > 0 && this.#live) {
-      const next = this.#outbox[0];
-      const outcome = await this.#post(next);
+    while (this.#outbox.length > 0 && this.#live && !this.#view.isOffline) {
+      const outcome = await this.#post(this.#outbox[0]);
+      if (!this.#live) break;
       if (outcome === 'later') {
         this.#retry = setTimeout(() => this.#flush(), 1_000);
         break;
@@ -187,13 +204,10 @@ export class Desk {
     this.#sending = false;
   }
 
-  async #post({ id, to, text, via }) {
+  async #post(next) {
+    const { id, to, text, via } = next;
     const body = { message_id: id, recipient_id: to, ...sealed(text) };
-    if (via === 'socket') {
-      if (!this.#live.send('message', body)) return 'later';
-      this.#journeys.step(id, 'Asked over the socket', { frame: 'message' });
-      return 'sent';
-    }
+    if (via === 'socket') return this.#say(next, body);
     const path = via === 'relay' ? '/relay/send' : '/messages/send';
     try {
       const answer = await this.#ask('POST', path, { body });
@@ -205,13 +219,33 @@ export class Desk {
       return 'sent';
     } catch (refused) {
       const later = refused.status === 0 || refused.status === 503 || refused.status === 429;
-      this.#journeys.step(id, later ? 'No answer yet' : `Refused (${refused.status})`, { why: refused.message, then: later ? 'sent again under the same id' : '' }, { bad: true, once: later });
-      if (later) return 'later';
-      this.#put(to, { id, state: 'failed', problem: refused.message });
-      this.#person(to).messages.get(id).state = 'failed';
-      this.#showMessages();
-      return 'refused';
+      return this.#notSent(next, refused.status, refused.message, later);
     }
+  }
+
+  /** That a socket took it says nothing: sent is what `message_sent` has come for. Said again it gets the same answer, and stays one message. */
+  async #say(next, body) {
+    const { id } = next;
+    if (!this.#live.send('message', body)) return 'later';
+    this.#journeys.step(id, 'Asked over the socket', { frame: 'message' }, { once: true });
+    let silence;
+    const frame = await new Promise((answer) => {
+      this.#asked = { id, answer };
+      silence = setTimeout(answer, ANSWERED, null);
+    });
+    clearTimeout(silence);
+    this.#asked = null;
+    if (frame?.type === 'message_sent') return 'sent';
+    return this.#notSent(next, frame?.code, frame?.detail ?? 'No answer came over the socket', !frame || PASSING.has(frame.code));
+  }
+
+  #notSent({ id, to }, what, why, later) {
+    this.#journeys.step(id, later ? 'No answer yet' : `Refused (${what})`, { why, then: later ? 'sent again under the same id' : '' }, { bad: true, once: later });
+    if (later) return 'later';
+    const message = this.#person(to).messages.get(id);
+    if (message?.state === 'sending') Object.assign(message, { state: 'failed', problem: why });
+    this.#showMessages();
+    return 'refused';
   }
 
   /** Reads the conversation, as of the event: shows that the read model holds it, and after how long. */
@@ -281,13 +315,17 @@ export class Desk {
       case 'connection_established':
         for (const person of this.#people.values()) person.online = frame.online_users.includes(person.id);
         this.#showPeople();
+        if (!this.#loaded) this.#reload().then(() => { if (this.#live) this.#openFirst(); });
         this.#flush();
         this.#read();
         break;
       case 'resume_reset': this.#reload(); break;
       case 'new_message': this.#received(id, frame, frame.timestamp, frame, before); break;
       case 'relay_message': this.#received(frame.data.id, frame.data, frame.data.created_at, frame, before); break;
-      case 'message_sent': this.#moved(frame, before, 'sent'); break;
+      case 'message_sent':
+        this.#moved(frame, before, 'sent');
+        if (id === this.#asked?.id) this.#asked.answer(frame);
+        break;
       case 'message_delivered': this.#moved(frame, before, 'delivered'); break;
       case 'message_read': this.#moved(frame, before, 'read'); break;
       case 'message_deleted': this.#deleted(frame, before); break;
@@ -364,12 +402,10 @@ export class Desk {
   }
 
   #refused(frame) {
-    const { person, message } = this.#find(frame.client_id);
-    if (!message) return this.#view.problem(frame.detail);
-    this.#journeys.step(message.id, `Refused (${frame.code})`, { why: frame.detail }, { bad: true });
-    if (message.state === 'sending') Object.assign(message, { state: 'failed', problem: frame.detail });
-    this.#person(person.id);
-    this.#showMessages();
+    const { message } = this.#find(frame.client_id);
+    if (!message) this.#view.problem(frame.detail);
+    else if (message.id === this.#asked?.id) this.#asked.answer(frame);
+    else this.#journeys.step(message.id, `Refused (${frame.code})`, { why: frame.detail }, { bad: true });
   }
 
   // Showing.

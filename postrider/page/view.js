@@ -48,6 +48,7 @@ export class View {
     };
     at('text').oninput = () => this.#act.typing(at('text').value !== '');
     document.onvisibilitychange = () => this.#act.seen();
+    for (const list of ['people', 'messages']) at(list).onkeydown = byArrows;
     for (const list of ['people', 'messages', 'steps', 'frames']) at(list).replaceChildren();
     this.#items.clear();
     this.people([], null);
@@ -93,7 +94,7 @@ export class View {
       button.append(presence);
       return element('li', {}, button);
     }));
-    if (focused) at('people').querySelector(`[data-person="${focused}"]`)?.focus();
+    if (focused) at('people').querySelector(`[data-person="${focused}"]`)?.focus({ preventScroll: true });
     at('alone').hidden = people.length > 0;
   }
 
@@ -138,13 +139,20 @@ export class View {
   }
 
   chosen(id) {
-    for (const [key, item] of this.#items) item.firstChild.setAttribute('aria-pressed', String(key === id));
+    // One stop for the tabulator; the arrows go on from there.
+    const stop = this.#items.has(id) ? id : [...this.#items.keys()].at(-1);
+    for (const [key, item] of this.#items) {
+      item.firstChild.setAttribute('aria-pressed', String(key === id));
+      item.firstChild.tabIndex = key === stop ? 0 : -1;
+    }
   }
 
   journey(message, steps) {
     at('journey-title').textContent = message ? `Journey of “${short(message.text)}”` : 'Journey';
     at('journey-none').hidden = Boolean(message);
+    const focused = document.activeElement === at('delete');
     at('delete').hidden = !message?.mine || Boolean(message.gone) || message.state === 'sending' || message.state === 'failed';
+    if (focused && at('delete').hidden) this.write();
     const list = at('steps');
     if (list.dataset.of !== (message?.id ?? '')) {
       list.replaceChildren();
@@ -173,6 +181,17 @@ function stepItem(step) {
   }
   const time = element('time', {}, `+${step.at < 10 ? step.at.toFixed(1) : Math.round(step.at)} ms`);
   return element('li', { className: step.bad ? 'bad' : '' }, element('div', { className: 'step' }, element('span', {}, step.title), time), facts);
+}
+
+/** From one button of a list to the next, or to its ends. */
+function byArrows(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  const buttons = [...event.currentTarget.querySelectorAll('button')];
+  const here = buttons.indexOf(document.activeElement);
+  const there = { ArrowUp: here - 1, ArrowDown: here + 1, Home: 0, End: buttons.length - 1 }[event.key];
+  if (here < 0 || there === undefined) return;
+  event.preventDefault();
+  buttons[there]?.focus();
 }
 
 function short(text) {

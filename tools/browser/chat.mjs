@@ -1,5 +1,6 @@
-// Two people chat in a browser, on a page of another origin than the server's: with a reload, a time without network, a server that starts again, and a session
-// that is revoked in between. Run by testkit/tests/testkit/browser.rs, which starts the server again when `restart` is printed, and then answers with a line.
+// Two people chat in a browser, on a page of another origin than the server's: with a reload, a time without network, a server that starts again, one that
+// is killed, and a session that is revoked in between. Run by testkit/tests/testkit/browser.rs, which does with the server what is printed (`restart`; `freeze`;
+// `kill`, and starts it again), and then answers with a line.
 //
 //   node chat.mjs MODULES PAGE-FOLDER PAGE-PORT SERVER-PORT
 
@@ -13,6 +14,11 @@ const origin = `http://localhost:${pagePort}`;
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 const step = (what) => console.log(`- ${what}`);
+/** Has done what only whoever started us can do. */
+const outside = async (what) => {
+  console.log(what);
+  must(!(await answers.next()).done, `somebody does it: ${what}`);
+};
 const chromium = await browser(modules);
 const listener = await servePage(folder, Number(pagePort), server);
 const windows = [];
@@ -73,11 +79,18 @@ async function main() {
   said.push('while you reload');
   await bob.reaches('while you reload', 'read');
   await ann.shows(said);
+  await ann.say('said, and reloaded at once', 'socket');
+  await ann.page.reload();
+  await ann.connected();
+  said.push('said, and reloaded at once');
+  await ann.reaches('said, and reloaded at once', 'read');
+  for (const window of [ann, bob]) await window.shows(said);
 
   step('without network nothing comes and nothing is lost');
   await ann.network(true);
   await ann.page.locator('#state[data-state=offline]').waitFor();
   await ann.say('written offline');
+  await ann.say('for the socket', 'socket');
   for (const text of ['one', 'two', 'three']) {
     await bob.say(text);
     await bob.reaches(text, 'sent');
@@ -88,9 +101,10 @@ async function main() {
   await ann.connected();
   await bob.reaches('three', 'read');
   await ann.reaches('written offline', 'read');
-  await until('Ann has all', async () => (await ann.texts()).length === said.length + 4);
+  await ann.reaches('for the socket', 'read');
+  await until('Ann has all', async () => (await ann.texts()).length === said.length + 5);
   const now = await bob.texts();
-  must(JSON.stringify(now) === JSON.stringify([...said, 'one', 'two', 'three', 'written offline']), `Bob sees the order of the events: ${now}`);
+  must(JSON.stringify(now) === JSON.stringify([...said, 'one', 'two', 'three', 'written offline', 'for the socket']), `Bob sees the order of the events: ${now}`);
   said.splice(0, said.length, ...now);
 
   step('whoever goes offline by choice finds what waited');
@@ -104,8 +118,7 @@ async function main() {
   step('a server that starts again closes with 1012, and both are back by themselves');
   const connections = async (window) => (await window.frames()).filter((frame) => frame.type === 'connection_established').length;
   const before = [await connections(ann), await connections(bob)];
-  console.log('restart');
-  must(!(await answers.next()).done, 'somebody starts it again');
+  await outside('restart');
   for (const [n, window] of [ann, bob].entries()) {
     await until(`${window.name} is back`, async () => (await connections(window)) > before[n]);
     await window.connected();
@@ -115,6 +128,29 @@ async function main() {
   await bob.reaches('after the restart', 'read');
   said.push('after the restart');
   await bob.shows(said);
+
+  step('what a socket took and the server never had is sent again, after a reload as well');
+  await outside('freeze');
+  const written = { [ann.name]: 'Ann writes and reloads', [bob.name]: 'Bob writes and waits' };
+  for (const window of [ann, bob]) {
+    await window.say(written[window.name], 'socket');
+    await window.journey(written[window.name], ['Asked over the socket']);
+    await window.reaches(written[window.name], 'sending');
+  }
+  await bob.say('and then by HTTP');
+  await ann.page.reload();
+  await outside('kill');
+  for (const window of [ann, bob]) {
+    await window.connected();
+    await window.reaches(written[window.name], 'read');
+  }
+  await bob.reaches('and then by HTTP', 'read');
+  await ann.page.locator('#people button', { hasText: 'Bob' }).waitFor();
+  const both = (await ann.texts()).slice(said.length);
+  must(JSON.stringify(both.toSorted()) === JSON.stringify([written.Ann, written.Bob, 'and then by HTTP']), `each of them came once: ${both}`);
+  must(both.indexOf(written.Bob) < both.indexOf('and then by HTTP'), `what one person wrote stays in order: ${both}`);
+  said.push(...both);
+  for (const window of [ann, bob]) await window.shows(said);
 
   step('a deleted message goes on both sides');
   await bob.page.locator('#messages .bubble', { hasText: 'after the restart' }).click();
@@ -154,8 +190,7 @@ async function main() {
   await ann.page.locator('#login input[name=password]').press('Enter');
   await ann.connected();
   await ann.page.locator('#people button', { hasText: 'Bob' }).click();
-  said.pop();
-  await ann.shows([...said, 'alone']);
+  await ann.shows([...said.filter((text) => text !== 'after the restart'), 'alone']);
   await bob.reaches('alone', 'read');
 
   step('the page that comes from the server itself works under its own policy');

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use testkit::system::{MACHINE, System, SystemConfig, free_port};
+use rustix::process::Signal;
+use testkit::system::{MACHINE, System, SystemConfig, free_port, signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
@@ -12,7 +13,7 @@ use tokio::process::Command;
 const BOUND: Duration = Duration::from_secs(180);
 
 #[tokio::test]
-async fn two_people_chat_through_a_reload_an_offline_time_a_restart_and_a_revoked_session() {
+async fn two_people_chat_through_a_reload_an_offline_time_a_restart_a_kill_and_a_revoked_session() {
     let _alone = MACHINE.lock().await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let installed = Command::new(root.join("script/browser")).output().await.expect("script/browser runs");
@@ -37,11 +38,21 @@ async fn two_people_chat_through_a_reload_an_offline_time_a_restart_and_a_revoke
     let mut told = String::new();
     let done = tokio::time::timeout(BOUND, async {
         while let Some(line) = lines.next_line().await.expect("text") {
-            if line == "restart" {
-                let (status, _) = system.stop().await;
-                assert!(status.success(), "{status}");
+            let asked = ["restart", "freeze", "kill"].contains(&line.as_str());
+            match line.as_str() {
+                "restart" => {
+                    let (status, _) = system.stop().await;
+                    assert!(status.success(), "{status}");
+                }
+                "freeze" => signal(system.pid().expect("it runs"), Signal::STOP),
+                "kill" => system.kill(),
+                _ => {}
+            }
+            if asked && line != "freeze" {
                 system.start_again();
                 system.ready().await;
+            }
+            if asked {
                 answers.write_all(b"done\n").await.expect("it waits for an answer");
             }
             told += &line;
