@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use testkit::system::{MACHINE, System, SystemConfig, free_port, signal};
+use testkit::system::{MACHINE, System, SystemConfig, signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
@@ -20,8 +20,11 @@ async fn two_people_chat_through_a_reload_an_offline_time_a_restart_a_kill_and_a
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     let modules = String::from_utf8_lossy(&installed.stdout).trim().to_owned();
 
-    let page_port = free_port();
+    // Held until the page is served: meanwhile others look for ports as well.
+    let held = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let page_port = held.local_addr().expect("its port").port();
     let mut system = System::start(SystemConfig::default().env("FRONTEND_URL", format!("http://localhost:{page_port}"))).await;
+    drop(held);
     let mut node = Command::new("node")
         .arg(root.join("tools/browser/chat.mjs"))
         .arg(modules)
