@@ -1,7 +1,7 @@
 //! A real broker: Apache Kafka in KRaft mode, one node, one per test binary.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -11,6 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::system::free_port;
 
 /// A running broker. It dies with the test binary.
 #[derive(Debug)]
@@ -188,10 +190,6 @@ fn libs() -> PathBuf {
     let output = Command::new(script).output().expect("script/kafka-jars runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
 }
 
 fn properties(data: &Path, port: u16, controller: u16) -> String {

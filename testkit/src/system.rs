@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use platform::private::DataDir;
@@ -262,10 +264,23 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// A port on which nothing listens at the moment.
+/// A port of the loopback address that nobody listens on. Below the range from which the system gives ports to connections (32768 and up here), or another test's
+/// connection could take it before the server that it is for; and not given twice.
+///
+/// # Panics
+/// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    // Another run of tests at the same time begins elsewhere.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        let [.., high, low] = uuid::Uuid::now_v7().into_bytes();
+        AtomicU16::new(u16::from_be_bytes([high, low]))
+    });
+    const PORTS: u16 = 20_000;
+    (0..PORTS)
+        .map(|_| 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// The `postrider` that was built beside this test.

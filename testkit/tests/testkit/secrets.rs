@@ -94,8 +94,15 @@ async fn no_secret_address_name_or_content_reaches_a_log_or_an_error() {
             log.lines().find(|l| l.contains(&planted.to_lowercase())).unwrap_or_default()
         );
     }
-    let stored = testkit::system::search_files(&system.directory.join("data"), canary.as_bytes(), &["postgres"]);
+    let data = system.directory.join("data");
+    let stored = testkit::system::search_files(&data, canary.as_bytes(), &["postgres", "redis"]);
     assert_eq!(stored, Vec::<String>::new(), "outside Postgres nothing is stored in the clear");
+    // Redis holds the bodies of messages, which are ciphertext to everybody but their people; nothing else.
+    let (wrong, given) = (format!("{password}wrong"), format!("{canary}n"));
+    for planted in [&email, &username, &full_name, &password, &another, &wrong, &given, &token, &refresh, &refreshed] {
+        let stored = testkit::system::search_files(&data, planted.as_bytes(), &["postgres"]);
+        assert_eq!(stored, Vec::<String>::new(), "no secret and nobody's name is kept in Redis");
+    }
 }
 
 /// Every table of a database, and every row of it as text (bytes as hex).

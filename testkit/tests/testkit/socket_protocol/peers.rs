@@ -1,5 +1,6 @@
 //! Peers that do not do their part: they cost themselves their connection, and nobody else anything.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -117,6 +118,9 @@ async fn a_peer_that_ends_its_half_is_let_go_and_one_that_is_silent_after_a_minu
 async fn ten_thousand_connects_that_never_finish_the_upgrade_hurt_nobody() {
     const PEERS: usize = 10_000;
     let _alone = MACHINE.lock().await;
+    // A shell's usual limit is 1,024.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("the hard limit is anybody's");
     let system = System::start(SystemConfig::default()).await;
     let (ann, bob) = (Person::register(&system, "ann").await, Person::register(&system, "bob").await);
     let mut socket = Socket::open(&bob).await;
