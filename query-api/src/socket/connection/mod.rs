@@ -236,10 +236,6 @@ impl Connection {
             }
             Done::CaughtUp(stored) => {
                 let before = missing_before(&stored);
-                if before.is_some() {
-                    // The queue has only what waits: what another device has taken from it meanwhile, and what became of messages, is to be had over REST.
-                    self.plan.push_front(Step::Say(resumed(true)));
-                }
                 self.plan_events(Owed::events(&stored.entries), Owed::UpTo(Box::new(stored.head)));
                 if let Some(before) = before {
                     self.plan.push_front(Step::what_waits_between(&self.places, &before));
