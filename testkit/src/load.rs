@@ -89,6 +89,19 @@ impl Load {
         crate::wait_until(("the load goes on", more), Duration::from_secs(60), async || (self.promised() >= goal).then_some(())).await;
     }
 
+    /// Waits until so many messages stand in histories.
+    ///
+    /// # Panics
+    /// When they do not within a minute.
+    pub async fn arrives(&self, messages: usize) {
+        let wanted = ("messages arrive", messages);
+        crate::wait_until(wanted, Duration::from_secs(60), async || {
+            let shown = join_all(self.pairs.iter().map(|(first, second, _)| first.conversation(second.id))).await;
+            (shown.iter().map(Vec::len).sum::<usize>() >= messages).then_some(())
+        })
+        .await;
+    }
+
     /// Ends the writing (everybody gets the 2xx they are waiting for first) and returns who was promised what.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config};
 
 use crate::person::Person;
 
@@ -45,6 +45,11 @@ pub struct Ended {
     pub frames: Vec<Value>,
 }
 
+/// Tests open thousands: a large buffer for each would be most of what they take.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(8 << 10).write_buffer_size(0)
+}
+
 impl Socket {
     /// Opens one as this person and reads `connection_established`.
     ///
@@ -60,6 +65,24 @@ impl Socket {
     /// As [`Socket::open`].
     pub async fn open_after(person: &Person, cursor: &str) -> Self {
         Self::greeted(Self::connect(person, &format!("&cursor={cursor}")).await).await
+    }
+
+    /// As [`Socket::open`], over a connection that takes little (64 KiB here, 4 MiB at most at the server's end) as long as nobody reads.
+    ///
+    /// # Panics
+    /// As [`Socket::open`].
+    pub async fn open_narrow(person: &Person) -> Self {
+        let url = format!("{}?token={}", person.socket_url(), person.token);
+        let request = url.as_str().into_client_request().expect("an address");
+        let authority = request.uri().authority().expect("a host").as_str().parse().expect("an address with a port");
+        let connection = tokio::net::TcpSocket::new_v4().expect("a socket");
+        connection.set_recv_buffer_size(64 << 10).expect("a small buffer");
+        let opening = async {
+            let stream = connection.connect(authority).await.expect("it is listened");
+            client_async_with_config(request, MaybeTlsStream::Plain(stream), Some(config())).await.expect("the upgrade")
+        };
+        let (stream, _) = tokio::time::timeout(PATIENCE, opening).await.expect("an answer to the upgrade");
+        Self::greeted(Ok(Self { stream, established: Value::Null, cursor: None })).await
     }
 
     async fn greeted(socket: Result<Self, Refused>) -> Self {
@@ -89,9 +112,7 @@ impl Socket {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("the name of a header");
             request.headers_mut().append(name, HeaderValue::from_str(value).expect("the value of a header"));
         }
-        // Tests open thousands: a large buffer for each would be most of what they take.
-        let config = WebSocketConfig::default().read_buffer_size(8 << 10).write_buffer_size(0);
-        match tokio::time::timeout(PATIENCE, connect_async_with_config(request, Some(config), true)).await {
+        match tokio::time::timeout(PATIENCE, connect_async_with_config(request, Some(config()), true)).await {
             Ok(Ok((stream, _))) => Ok(Self { stream, established: Value::Null, cursor: None }),
             Ok(Err(tungstenite::Error::Http(answer))) => {
                 let text = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const DOUBT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a writer is told that something was committed.
-type Committed = Box<dyn Fn() + Send + Sync>;
+type Committed = Box<dyn Fn(i64) + Send + Sync>;
 
 /// Where appends are handed in. Clones share one writer, which ends when the last is dropped.
 #[derive(Clone)]
@@ -56,7 +56,8 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Connects, and starts the task that writes. `committed` is called after every batch that stored something, before its callers are answered; it must not block.
+    /// Connects, and starts the task that writes. `committed` is called after every batch that stored something with its highest position, before its callers are
+    /// answered; it must not block.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -65,7 +66,7 @@ impl Writer {
         topic: Topic,
         deadline: Duration,
         shutdown: &Shutdown,
-        committed: impl Fn() + Send + Sync + 'static,
+        committed: impl Fn(i64) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         // Longer than any caller waits, so that an answer given in doubt is still driven to its end.
         let lock_timeout = deadline * 2;
@@ -201,7 +202,9 @@ impl Lane {
                     let outcomes = answer.outcomes(&batch);
                     if outcomes.iter().any(Result::is_ok) {
                         crash_point("ledger.after_commit");
-                        (self.committed)();
+                    }
+                    if let Some(newest) = outcomes.iter().flatten().flatten().map(|stored| stored.position).max() {
+                        (self.committed)(newest);
                     }
                     part.appends.into_iter().zip(outcomes).for_each(|(waiting, outcome)| waiting.answer(outcome));
                 }

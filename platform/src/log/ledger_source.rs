@@ -61,12 +61,9 @@ impl EventSource for LedgerSource {
     }
 
     async fn next_batch(&mut self) -> Result<SourceBatch, SourceError> {
-        let mut page = self.feed.after(self.scanned).await.map_err(SourceError::ledger)?;
-        if page.events.is_empty() {
-            // The feed looks at its own pace; this bound is only for the reader's sake.
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.feed.changed(self.scanned)).await;
-            page = self.feed.after(self.scanned).await.map_err(SourceError::ledger)?;
-        }
+        // The feed looks at its own pace; this bound is only for the reader's sake.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.feed.changed(self.scanned)).await;
+        let page = self.feed.after(self.scanned).await.map_err(SourceError::ledger)?;
         if page.events.is_empty() {
             return Ok(SourceBatch::default());
         }

@@ -51,29 +51,32 @@ struct Inner {
     /// Number of the tail read that began last, and of the one that was completed last: who waited for one that began after its own call needs none of its own.
     begun: AtomicU64,
     completed: AtomicU64,
-    /// Counts wake-ups.
-    wakes: watch::Sender<u64>,
-    /// Its value when the last tail read began.
-    read_at_wake: AtomicU64,
-    /// When the tail last had something new, and when somebody last woke us: they set the pace of looking.
+    /// The highest position that is known to be committed: what writers wake us with.
+    known: watch::Sender<i64>,
     pace: std::sync::Mutex<Pace>,
 }
 
+/// What sets the pace of looking.
 #[derive(Debug)]
 struct Pace {
+    /// When the tail last had something new.
     found: Instant,
+    /// When somebody last woke us.
     woken: Option<Instant>,
+    /// When the tail was last read, for whomever.
+    looked: Option<Instant>,
 }
 
 impl Pace {
-    /// How long to wait before looking without having been woken: soon after something came, ever longer when nothing does. Who is woken by its writers looks more rarely.
-    fn interval(&self) -> Duration {
+    /// When to look without having been woken: soon after something came, ever later when nothing does. Who is woken by its writers looks more rarely; all who wait
+    /// look once.
+    fn due(&self, waits_since: Instant) -> Instant {
         let quiet = self.found.elapsed();
         let floor = match self.woken {
             Some(at) if at.elapsed() < Duration::from_secs(2) => Duration::from_millis(50),
             _ => Duration::from_millis(5),
         };
-        (quiet / 4).clamp(floor, Duration::from_secs(1))
+        self.looked.unwrap_or(waits_since).max(waits_since) + (quiet / 4).clamp(floor, Duration::from_secs(1))
     }
 }
 
@@ -94,9 +97,8 @@ impl Feed {
                 reading: Mutex::new(()),
                 begun: AtomicU64::new(0),
                 completed: AtomicU64::new(0),
-                wakes: watch::Sender::new(1),
-                read_at_wake: AtomicU64::new(0),
-                pace: std::sync::Mutex::new(Pace { found: Instant::now(), woken: None }),
+                known: watch::Sender::new(head),
+                pace: std::sync::Mutex::new(Pace { found: Instant::now(), woken: None, looked: None }),
             }),
         };
         if let Some(redis) = redis {
@@ -170,25 +172,41 @@ impl Feed {
         Ok(inner.shared(position, true).unwrap_or(Page { events: Vec::new(), scanned: position }))
     }
 
-    /// Waits until something may stand after `position`: woken by the writer of this process and, through Redis (`wake`), by those of others; else looks every 5 ms while events come (50 ms where writers wake it), up to 1 s idle.
+    /// Waits until something may stand after `position`: woken by the writer of this process and, through Redis (`wake`), by those of others; else looks every 5 ms while
+    /// events come (50 ms where writers wake it), up to 1 s idle.
+    ///
+    /// At once when something is known to stand there already: who waits before every [`Feed::after`] asks the database for nothing in vain.
     ///
     /// # Cancel safety
     /// Safe.
     pub async fn changed(&self, position: i64) {
         let inner = &*self.inner;
-        let mut wakes = inner.wakes.subscribe();
-        if inner.ring().scanned() > position || *wakes.borrow_and_update() > inner.read_at_wake.load(Ordering::Acquire) {
-            return;
+        let mut known = inner.known.subscribe();
+        let begin = Instant::now();
+        loop {
+            let scanned = inner.ring().scanned();
+            if scanned > position || *known.borrow_and_update() > scanned {
+                return;
+            }
+            let due = inner.pace().due(begin);
+            if due <= Instant::now() {
+                return;
+            }
+            // Somebody else may look meanwhile, and then it is not yet time again. A feed that is gone wakes nobody, which looks the same.
+            let _ = tokio::time::timeout_at(due.into(), known.changed()).await;
         }
-        let interval = inner.pace().interval();
-        // At the bound it is time to look; a feed that is gone wakes nobody, which looks the same.
-        let _ = tokio::time::timeout(interval, wakes.changed()).await;
     }
 
-    /// Something was committed: look now.
-    pub fn wake(&self) {
+    /// Something was committed at this position: look now, unless that has been seen.
+    pub fn wake(&self, position: i64) {
         self.inner.pace().woken = Some(Instant::now());
-        self.inner.wakes.send_modify(|count| *count += 1);
+        if self.inner.ring().scanned() < position {
+            self.inner.known.send_if_modified(|known| {
+                let news = *known < position;
+                *known = position.max(*known);
+                news
+            });
+        }
     }
 
     fn follow_wakes(&self, redis: &Redis, shutdown: Shutdown) {
@@ -199,8 +217,11 @@ impl Feed {
                 tokio::select! {
                     () = shutdown.draining() => return,
                     message = messages.recv() => match message {
-                        Some(message) if Wake::read(&message).is_some_and(|wake| wake.topic == feed.topic()) => feed.wake(),
-                        Some(_) => {}
+                        Some(message) => {
+                            if let Some(wake) = Wake::read(&message).filter(|wake| wake.topic == feed.topic()) {
+                                feed.wake(wake.position);
+                            }
+                        }
                         None => return,
                     },
                 }
@@ -226,15 +247,25 @@ impl Inner {
 
     /// Reads what stands after the ring's end into it. The caller holds `reading`.
     async fn read_tail(&self) -> Result<(), sqlx::Error> {
-        let wake = *self.wakes.borrow();
+        let known = *self.known.borrow();
         let from = self.ring().scanned();
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        self.pace().looked = Some(Instant::now());
         let page = pages::read(&self.pool, self.topic, self.meta, from).await?;
-        self.read_at_wake.store(wake, Ordering::Release);
-        if !page.events.is_empty() {
+        let (empty, scanned) = (page.events.is_empty(), page.scanned);
+        if !empty {
             self.pace().found = Instant::now();
             self.ring().push(page);
         }
+        self.known.send_if_modified(|now| {
+            if empty && *now == known {
+                // What was known before this reading, and is not there, never was: nobody may look for it again and again.
+                *now = scanned;
+            }
+            *now = scanned.max(*now);
+            // Whoever waits need not look.
+            !empty
+        });
         self.completed.store(number, Ordering::Release);
         Ok(())
     }

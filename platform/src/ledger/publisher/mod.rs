@@ -128,11 +128,11 @@ impl Publisher {
         cursor.reconcile(&tails, topic, &self.kafka.topic(topic, meta.generation), meta.incarnation, head)?;
         tracing::info!(%topic, position = cursor.position, head, "publishing");
         loop {
+            if self.idle(&mut lane, cursor.position, shutdown).await? {
+                return Ok(());
+            }
             let page = self.feed.after(cursor.position).await?;
             if page.events.is_empty() {
-                if self.idle(&mut lane, cursor.position, shutdown).await? {
-                    return Ok(());
-                }
                 continue;
             }
             cursor = self.publish(&mut lane, &producer, cursor, page).await?;

@@ -48,7 +48,7 @@ impl LedgerDatabase {
 
     pub async fn writer_over(&self, url: &str, deadline: Duration) -> Writer {
         let commits = Arc::clone(&self.commits);
-        let count = move || {
+        let count = move |_| {
             commits.fetch_add(1, Ordering::Relaxed);
         };
         Writer::start(url, Topic::Messages, deadline, &Shutdown::new(), count).await.unwrap()

@@ -67,7 +67,7 @@ async fn whoever_waits_is_woken_at_once_by_a_writer_of_this_process() {
         }
     });
     let next = ledger.fill(1, 1, 1).await;
-    feed.wake();
+    feed.wake(next[0]);
     assert_eq!(tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap(), next[0]);
 }
 
@@ -76,7 +76,7 @@ async fn a_wake_up_between_looking_and_waiting_is_not_lost() {
     let ledger = TestLedger::new().await;
     let feed = ledger.feed().await;
     assert!(feed.after(0).await.unwrap().events.is_empty());
-    feed.wake();
+    feed.wake(1);
     let begin = Instant::now();
     feed.changed(0).await;
     assert!(begin.elapsed() < Duration::from_millis(4), "{:?}", begin.elapsed());
@@ -97,4 +97,34 @@ async fn events_of_another_process_are_found_by_looking() {
     });
     ledger.fill(0, 3, 1).await;
     assert_eq!(tokio::time::timeout(Duration::from_secs(5), follower).await.unwrap().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_word_of_what_nobody_committed_is_followed_once() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    feed.wake(i64::MAX);
+    let (begin, mut looks) = (Instant::now(), 0);
+    while begin.elapsed() < Duration::from_millis(500) {
+        feed.changed(0).await;
+        assert!(feed.after(0).await.unwrap().events.is_empty());
+        looks += 1;
+    }
+    // Every 50 ms at the most, and not as fast as it goes.
+    assert!(looks <= 12, "{looks} looks");
+}
+
+#[tokio::test]
+async fn what_one_finds_by_looking_wakes_the_others() {
+    let ledger = TestLedger::new().await;
+    let feed = ledger.feed().await;
+    // A writer has woken us lately, so that whoever waits does so for long.
+    feed.wake(0);
+    let waiting = tokio::spawn({
+        let feed = feed.clone();
+        async move { feed.changed(0).await }
+    });
+    let positions = ledger.fill(0, 1, 1).await;
+    assert_eq!(feed.after(0).await.unwrap().scanned, positions[0]);
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
 }

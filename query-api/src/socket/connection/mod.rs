@@ -236,6 +236,11 @@ impl Connection {
             }
             Done::CaughtUp(stored) => {
                 let before = missing_before(&stored);
+                // The queue has only what waits: what another device has taken from it meanwhile, and what became of messages, is to be had over REST. Whoever has just asked
+                // to resume is told by the answer.
+                if before.is_some() && !self.plan.iter().any(|step| matches!(step, Step::Resume(..))) {
+                    self.owed.extend(resumed(true).map(Owed::Marked));
+                }
                 self.plan_events(Owed::events(&stored.entries), Owed::UpTo(Box::new(stored.head)));
                 if let Some(before) = before {
                     self.plan.push_front(Step::what_waits_between(&self.places, &before));

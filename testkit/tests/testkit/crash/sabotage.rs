@@ -21,7 +21,9 @@ async fn found(config: SystemConfig) -> Vec<String> {
         system.start_again();
         wait_until("the process dies at its point", Duration::from_secs(60), async || system.exit_status()).await;
     } else {
+        // What the killed process had not passed on yet, the next one passes on whole.
         load.goes_on(60).await;
+        load.arrives(60).await;
         system.kill();
     }
     system.config = system.config.clone().without(SABOTAGE).without(POINT);

@@ -176,7 +176,8 @@ async fn read(ear: Ear, socket: SocketId, mut reads: SplitStream<Stream>, tells:
                 {
                     ear.history.add(Event::Wrong(format!("s{socket} refuses what is right: {text}")));
                 }
-                if matches!(frame, Frame::Resumed | Frame::Reset) {
+                // `resume_reset` may have come unasked.
+                if matches!(frame, Frame::Resumed) {
                     state.asking.store(false, Ordering::Release);
                 }
                 if let Some(cursor) = value["cursor"].as_str().filter(|_| !state.asking.load(Ordering::Acquire)) {

@@ -4,7 +4,7 @@ use platform::frames::Cursor;
 use reqwest::Method;
 use serde_json::Value;
 use testkit::socket::Socket;
-use testkit::system::System;
+use testkit::system::{System, SystemConfig};
 use uuid::Uuid;
 
 use super::{acknowledge, done, message_of, messages, people, send, send_by, until_message, until_told};
@@ -145,6 +145,38 @@ async fn who_breaks_off_in_the_middle_of_what_waits_gets_the_rest_by_the_cursor(
         let frames = back.until(|frame| frame["type"] == "resumed").await;
         assert_eq!(messages(&frames), sent[from..]);
     }
+}
+
+#[tokio::test]
+async fn whoever_reads_so_slowly_that_the_log_has_moved_on_is_told_to_reload_before_what_waits() {
+    let system = System::start(SystemConfig::default().env("POSTRIDER_FRAMES__LOG_ENTRIES", 10)).await;
+    let (ann, bob) = people(&system).await;
+    let mut sent = Vec::new();
+    // More than the connection takes unread.
+    for _ in 0..200 {
+        sent.push(send(&ann, &bob, &"w".repeat(64 << 10)).await);
+    }
+    until_told(&bob, sent[199]).await;
+    let mut slow = Socket::open_narrow(&bob).await;
+    let mut live = Vec::new();
+    for _ in 0..200 {
+        live.push(send(&ann, &bob, &"l".repeat(600)).await);
+    }
+    until_told(&bob, live[199]).await;
+    let taken = live.remove(5);
+    acknowledge(&bob, taken).await;
+    assert!(!bob.pending().await.contains(&taken));
+
+    let frames = until_message(&mut slow, live[198]).await;
+    let brought = messages(&frames);
+    sent.extend(&live);
+    assert!(brought == sent, "everything that still waits, in its order: {:?} and {:?}", brought.len(), sent.len());
+    let resets: Vec<usize> = (0..frames.len()).filter(|at| frames[*at]["type"] == "resume_reset").collect();
+    assert_eq!(resets.len(), 1);
+    let missing = frames.iter().position(|frame| message_of(frame) == Some(live[5])).expect("it came");
+    assert!(resets[0] < missing, "the word comes before the gap");
+    let next = send(&ann, &bob, "next").await;
+    assert_eq!(messages(&until_message(&mut slow, next).await), [next]);
 }
 
 #[tokio::test]

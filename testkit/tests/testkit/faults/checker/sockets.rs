@@ -1,7 +1,7 @@
 //! What sockets brought: each by itself, and each that was resumed as the continuation of the one it was resumed from.
 //!
-//! A *line* is a socket together with what its cursor stood for. It begins where somebody connected without a cursor (or was reset): what waited then, and everything
-//! that was sent since, must be on it, in the order of each conversation, without a hole before anything that it brought.
+//! A *line* is a socket together with what its cursor stood for. It begins where somebody connected without a cursor (or was reset, asked or unasked): what waited then, and
+//! everything that was sent since, must be on it, in the order of each conversation, without a hole before anything that it brought.
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,6 +37,8 @@ struct Line {
     frames: usize,
     /// Said `resume`, and has no answer yet.
     asking: Option<Seen>,
+    /// Was opened with a cursor, and is not told yet what becomes of it.
+    opening: bool,
     /// The furthest place brought, per conversation.
     furthest: HashMap<Pair, usize>,
     /// Up to where nothing is missing, or was said to be.
@@ -50,6 +52,7 @@ pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
         match event {
             Event::Connects { socket, device, after, .. } => {
                 let mut line = Line::new(device.person, at);
+                line.opening = after.is_some();
                 if let Some(seen) = after {
                     line.go_on_from(&lines[&seen.socket], *seen);
                 }
@@ -59,14 +62,18 @@ pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
             Event::Says(socket, Frame::Resumed) => {
                 let Some(mut line) = lines.remove(socket) else { continue };
                 line.frames += 1;
+                line.opening = false;
                 if let Some(seen) = line.asking.take() {
                     line.go_on_from(&lines[&seen.socket], seen);
                 }
                 lines.insert(*socket, line);
             }
             Event::Says(socket, frame) => {
-                if let Some(line) = lines.get_mut(socket) {
-                    Ear { facts, found, at, socket: *socket }.hear(line, frame);
+                let Some(line) = lines.get_mut(socket) else { continue };
+                let mut ear = Ear { facts, found, at, socket: *socket };
+                match frame {
+                    Frame::Reset => ear.reset(line, resumes_later(&events[at + 1..], *socket)),
+                    _ => ear.hear(line, frame),
                 }
             }
             Event::Ends(socket, _) => lines.get_mut(socket).into_iter().for_each(|line| line.ended = true),
@@ -78,6 +85,12 @@ pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
             _ => {}
         }
     }
+}
+
+/// Whether what a socket was asked is answered with `resumed` further on.
+fn resumes_later(events: &[Event], socket: SocketId) -> bool {
+    let until = events.iter().take_while(|event| !matches!(event, Event::Resumes { socket: this, .. } if *this == socket));
+    until.into_iter().any(|event| matches!(event, Event::Says(this, Frame::Resumed) if *this == socket))
 }
 
 impl Line {
@@ -92,6 +105,7 @@ impl Line {
             known: HashSet::new(),
             frames: 0,
             asking: None,
+            opening: false,
             furthest: HashMap::new(),
             whole: HashMap::new(),
             ended: false,
@@ -129,11 +143,6 @@ impl Ear<'_> {
         match frame {
             // Of a line of its own: what is sent from now on has to come. One that goes on has begun before.
             Frame::Established if line.begun == line.connected => line.established = self.at,
-            Frame::Reset if line.asking.take().is_none() => {
-                line.inherited.clear();
-                (line.begun, line.established) = (line.connected, self.at);
-                line.whole.clear();
-            }
             Frame::Message { id, from, to, content } => {
                 let is_theirs = self.message(line, *id, [*from, *to], content);
                 if is_theirs {
@@ -163,6 +172,20 @@ impl Ear<'_> {
             }
             _ => {}
         }
+    }
+
+    /// The client has what was before from lists. What still waits has to come, unless it came; what comes later as well. Unasked, it answers nothing.
+    fn reset(&mut self, line: &mut Line, unasked: bool) {
+        line.frames += 1;
+        if std::mem::take(&mut line.opening) {
+            line.inherited.clear();
+            line.begun = line.connected;
+        } else {
+            line.asking.take_if(|_| !unasked);
+            line.begun = self.at;
+        }
+        line.established = self.at;
+        line.whole.clear();
     }
 
     fn says(&mut self, rule: Rule, text: &str) {

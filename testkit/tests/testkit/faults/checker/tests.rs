@@ -192,6 +192,22 @@ fn what_a_resume_leaves_out_is_a_gap() {
 }
 
 #[test]
+fn who_is_told_to_reload_lacks_what_was_taken_before_and_nothing_else() {
+    let story = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).asks(BOB, Call::Acknowledge(id(1)), Outcome::Ok).sends(ANN, BOB, 2);
+    let shown = |story: Story| story.shows(ALL, [&[], &[2, 3]], [0, 3]).broken();
+    let end = |story: Story| shown(story.sends(ANN, BOB, 3).brings(1, ANN, BOB, 3));
+    assert_eq!(end(story.clone().says(1, Frame::Reset).brings(1, ANN, BOB, 2)), []);
+    assert_eq!(end(story.clone().says(1, Frame::Reset)), [Rule::NoGaps], "what waits still comes");
+    assert_eq!(end(story.clone().brings(1, ANN, BOB, 2).says(1, Frame::Reset)), [Rule::NoGaps], "the word comes before what follows");
+    let twice = story.clone().brings(1, ANN, BOB, 1).says(1, Frame::Reset).brings(1, ANN, BOB, 1).brings(1, ANN, BOB, 2);
+    assert_eq!(end(twice), [Rule::NothingTwice]);
+    // Unasked while a `resume` is on its way: that one is answered as well.
+    let asked = story.connects(BOB, 2).and(Event::Resumes { socket: 2, after: Seen { socket: 1, frames: 1 } }).says(2, Frame::Reset);
+    let late = asked.brings(2, ANN, BOB, 2).brings(2, ANN, BOB, 1).says(2, Frame::Resumed).ends(2);
+    assert_eq!(shown(late.says(1, Frame::Reset).brings(1, ANN, BOB, 2).sends(ANN, BOB, 3).brings(1, ANN, BOB, 3)), []);
+}
+
+#[test]
 fn a_message_before_an_earlier_one_is_out_of_order() {
     let story = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).sends(ANN, BOB, 2).brings(1, ANN, BOB, 2).brings(1, ANN, BOB, 1);
     assert!(story.shows(&[(1, false), (2, false)], [&[], &[1, 2]], [0, 2]).broken().contains(&Rule::InOrder));
