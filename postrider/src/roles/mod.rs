@@ -255,7 +255,8 @@ impl Roles {
         shutdown.spawn(keep_house(shutdown.clone(), move || empty_queues(pool.clone(), ready.missing().is_empty())));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
-        let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
+        let stalled_after = ground.config.projections.stalled_after;
+        let start = Start { freshness: &self.freshness, readiness, shutdown, failed, stalled_after, kafka };
         start.projection(projectors::Conversations, &ground.pools.messages, &self.messages);
         start.projection(projectors::Relay, &ground.pools.messages, &self.messages);
         start.projection(projectors::People, &ground.pools.messages, &self.auth);
