@@ -201,7 +201,7 @@ async fn end(pool: &PgPool, recipient: UserId) -> Result<Key, Problem> {
 #[schemars(rename = "RelayMessage")]
 pub(crate) struct RelayMessage<'a> {
     /// The message.
-    id: MessageId,
+    pub(crate) id: MessageId,
     /// Who wrote it.
     sender_id: UserId,
     /// Whom it waits for.

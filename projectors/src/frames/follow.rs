@@ -298,9 +298,9 @@ impl Frames {
         if !fold.appends.is_empty() && !self.announceable(&to, shutdown).await {
             return Ok(Some(Ended::Drained));
         }
-        let Fold { appends, bodies, gone, blocks } = fold;
+        let Fold { appends, bodies, blocks } = fold;
         let from = self.remembered.clone().unwrap_or_default();
-        let step = Step { topic: self.topic, appends, bodies, gone, blocks, from, to };
+        let step = Step { topic: self.topic, appends, bodies, blocks, from, to };
         let mut said = false;
         loop {
             match self.config.log.step(&step).await {

@@ -33,15 +33,7 @@ async fn a_process_that_stands_still_is_replaced_and_what_it_still_says_when_it_
             .iter()
             .map(|(place, row)| (*place, platform::log::Checkpoint { last_position: position, next_offset: position, ..row.clone() }));
         let append = Append { user: user(2), partition: 0, position, text: "{}".into(), body: None, between: None };
-        Step {
-            topic: Topic::Messages,
-            appends: vec![append],
-            bodies: vec![],
-            gone: vec![],
-            blocks: vec![],
-            from: from.clone(),
-            to: to.collect(),
-        }
+        Step { topic: Topic::Messages, appends: vec![append], bodies: vec![], blocks: vec![], from: from.clone(), to: to.collect() }
     };
     assert_eq!(log.step(&step(&stood, 6)).await.unwrap(), Stepped::Moved);
     world.messages.append(&[message(9)]);
