@@ -73,13 +73,19 @@ pub enum Frame {
 impl Frame {
     /// With whom, or of whom, the frame is, seen by its receiver: nothing of it is pushed while either has blocked the other.
     #[must_use]
-    pub fn peer(&self, receiver: UserId) -> Option<UserId> {
+    pub fn peer(&self, receiver: UserId) -> UserId {
         match self {
-            Self::Message { from, .. } => Some(*from),
-            Self::Sent { to, .. } => Some(*to),
-            Self::Delivered { by, .. } | Self::Read { by, .. } => Some(*by),
-            Self::Deleted { from, to, .. } => Some(if *from == receiver { *to } else { *from }),
-            Self::Contact { about } => Some(*about),
+            Self::Message { from, .. } => *from,
+            Self::Sent { to, .. } => *to,
+            Self::Delivered { by, .. } | Self::Read { by, .. } => *by,
+            Self::Deleted { from, to, .. } => {
+                if *from == receiver {
+                    *to
+                } else {
+                    *from
+                }
+            }
+            Self::Contact { about } => *about,
         }
     }
 }

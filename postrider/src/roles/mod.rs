@@ -46,6 +46,8 @@ pub struct Ground {
     pub config: Config,
     /// The signing key's home.
     pub data_dir: DataDir,
+    /// How many this process may have.
+    pub descriptors: u64,
     /// Migrated.
     pub databases: Databases,
     /// Open.
@@ -185,7 +187,7 @@ impl Roles {
             revocations: revocations.clone(),
             attendance: attendance.clone(),
             shutdown: ground.shutdown.clone(),
-            most: descriptors::for_sockets(descriptors::raise().unwrap_or(1_024)),
+            most: descriptors::for_sockets(ground.descriptors),
         });
         let heard = Mutex::new(Some(heard));
         Ok(Self {

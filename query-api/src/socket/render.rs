@@ -81,7 +81,7 @@ fn guard(frame: &Frame, receiver: UserId) -> Option<UserId> {
     match frame {
         Frame::Sent { .. } => None,
         Frame::Deleted { from, .. } if *from == receiver => None,
-        frame => frame.peer(receiver),
+        frame => Some(frame.peer(receiver)),
     }
 }
 
@@ -114,7 +114,7 @@ fn message(body: &str, relay: bool, at: Timestamp, peer: Option<UserId>) -> Opti
         }
     };
     if relay {
-        Told::of(&Relayed { r#type: "relay_message", data: RelayedBody::of(&body, at) }, peer)
+        Told::of(&Relayed { r#type: "relay_message", data: relayed(&body, at) }, peer)
     } else {
         Told::of(&NewMessage::of(&body, at), peer)
     }
@@ -132,40 +132,22 @@ struct Relayed<T> {
     data: T,
 }
 
-#[derive(Serialize)]
-struct RelayedBody<'a> {
-    id: MessageId,
-    sender_id: UserId,
-    recipient_id: UserId,
-    encrypted_content: &'a RawValue,
-    encrypted_session_key: &'a RawValue,
-    crypto_version: &'a RawValue,
-    encryption_algorithm: &'a RawValue,
-    kdf_algorithm: &'a RawValue,
-    signatures: Option<&'a RawValue>,
-    has_media: bool,
-    media_refs: [(); 0],
-    created_at: Timestamp,
-    delivery_attempts: u32,
-}
-
-impl<'a> RelayedBody<'a> {
-    fn of(body: &Body<'a>, at: Timestamp) -> Self {
-        Self {
-            id: body.message_id,
-            sender_id: body.sender_id,
-            recipient_id: body.recipient_id,
-            encrypted_content: body.encrypted_content,
-            encrypted_session_key: body.encrypted_session_key,
-            crypto_version: body.crypto_version,
-            encryption_algorithm: body.encryption_algorithm,
-            kdf_algorithm: body.kdf_algorithm,
-            signatures: body.signatures,
-            has_media: false,
-            media_refs: [],
-            created_at: at,
-            delivery_attempts: 0,
-        }
+/// As it was sent through the relay: not from the queue, and so not yet tried in vain.
+fn relayed<'a>(body: &Body<'a>, at: Timestamp) -> RelayMessage<'a, &'a RawValue> {
+    RelayMessage {
+        id: body.message_id,
+        sender_id: body.sender_id,
+        recipient_id: body.recipient_id,
+        encrypted_content: body.encrypted_content,
+        encrypted_session_key: body.encrypted_session_key,
+        crypto_version: body.crypto_version,
+        encryption_algorithm: body.encryption_algorithm,
+        kdf_algorithm: body.kdf_algorithm,
+        signatures: body.signatures,
+        has_media: false,
+        media_refs: [],
+        created_at: at,
+        delivery_attempts: 0,
     }
 }
 
