@@ -9,7 +9,9 @@ mod values;
 
 pub use layers::{Effective, Place, Setting, Sources};
 pub use secret::{Secret, ServerUrl};
-pub use values::{Auth, Config, Kafka, Keys, Limits, LogFormat, Postgres, Redis, SecurityProtocol, Server, Telemetry, WrappingKey};
+pub use values::{
+    Auth, Config, Kafka, Keys, Limits, LogFormat, Postgres, Projections, Redis, SecurityProtocol, Server, Telemetry, WrappingKey,
+};
 
 /// The documented file with every default.
 pub const DEFAULTS: &str = include_str!("../../postrider/config.default.toml");

@@ -4,6 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// With fewer, not many sockets fit.
 const FEW: u64 = 10_000;
+/// What is reckoned with where nobody knows.
+const AT_LEAST: u64 = 1_024;
 
 /// Raises the limit of this process as far as it may itself, and answers it. Whatever it starts afterwards inherits it.
 ///
@@ -15,16 +17,18 @@ pub fn raise() -> std::io::Result<u64> {
     Ok(most.unwrap_or(u64::MAX))
 }
 
-/// As [`raise`], for a process that serves: a limit that is low is said, not fatal.
-pub fn raise_to_serve() {
-    match raise() {
-        Ok(most) if most < FEW => tracing::warn!(
+/// As [`raise`], for a process that serves: a limit that is low is said, not fatal. So many it may have.
+pub fn raise_to_serve() -> u64 {
+    let raised = raise();
+    match &raised {
+        Ok(most) if *most < FEW => tracing::warn!(
             most,
             "this process may have only so many open sockets: raise the hard limit of descriptors (ulimit -Hn, LimitNOFILE=)"
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
     }
+    raised.unwrap_or(AT_LEAST)
 }
 
 /// Of so many descriptors, how many may be sockets: whoever only asks, and everything below, needs some too.

@@ -45,7 +45,7 @@ pub async fn everything(flags: Flags, options: Options) -> anyhow::Result<()> {
     ];
     let config = flags.load(own)?.config;
     telemetry::logs(&config.telemetry)?;
-    descriptors::raise_to_serve();
+    let descriptors = descriptors::raise_to_serve();
     let metrics = Metrics::record()?;
     let shutdown = Shutdown::new();
     end_with_signals(shutdown.clone())?;
@@ -70,7 +70,7 @@ pub async fn everything(flags: Flags, options: Options) -> anyhow::Result<()> {
         draining.draining().await;
         Instant::now()
     });
-    let ran = run(config.clone(), data_dir, metrics, listener, &servers, shutdown.clone()).await;
+    let ran = run(config.clone(), data_dir, descriptors, metrics, listener, &servers, shutdown.clone()).await;
     shutdown.drain();
     let spent = drain_began.await.map(|began| began.elapsed()).unwrap_or_default();
     let left = config.server.shutdown.saturating_sub(spent).max(FOR_SERVERS);
@@ -84,6 +84,7 @@ pub async fn everything(flags: Flags, options: Options) -> anyhow::Result<()> {
 async fn run(
     config: Config,
     data_dir: DataDir,
+    descriptors: u64,
     metrics: Metrics,
     listener: TcpListener,
     servers: &Servers,
@@ -109,7 +110,7 @@ async fn run(
     let patience = config.server.shutdown.saturating_sub(FOR_SERVERS);
     let (redis, own_redis) = (servers.redis.clone(), servers.has_own_redis());
     let draining = shutdown.clone();
-    let ground = Ground { config, data_dir, databases, pools, redis, own_redis, listener, shutdown };
+    let ground = Ground { config, data_dir, descriptors, databases, pools, redis, own_redis, listener, shutdown };
     let started = move || say(&where_is_what, pretty);
     let too_late = async {
         draining.draining().await;

@@ -196,38 +196,39 @@ async fn end(pool: &PgPool, recipient: UserId) -> Result<Key, Problem> {
     Ok(newest.map_or(Key::LAST, Key::just_after))
 }
 
+// `Text`: how its texts are at hand, read or still as JSON.
 /// A message that waits.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RelayMessage")]
-pub(crate) struct RelayMessage<'a> {
+pub(crate) struct RelayMessage<'a, Text = &'a str> {
     /// The message.
-    id: MessageId,
+    pub(crate) id: MessageId,
     /// Who wrote it.
-    sender_id: UserId,
+    pub(crate) sender_id: UserId,
     /// Whom it waits for.
-    recipient_id: UserId,
+    pub(crate) recipient_id: UserId,
     /// Opaque text.
-    encrypted_content: &'a str,
+    pub(crate) encrypted_content: Text,
     /// Opaque text.
-    encrypted_session_key: &'a str,
+    pub(crate) encrypted_session_key: Text,
     /// As its sender named it.
-    crypto_version: &'a str,
+    pub(crate) crypto_version: Text,
     /// As its sender named it.
-    encryption_algorithm: &'a str,
+    pub(crate) encryption_algorithm: Text,
     /// As its sender named it.
-    kdf_algorithm: &'a str,
+    pub(crate) kdf_algorithm: Text,
     /// As they were sent: any JSON.
     #[schemars(with = "Value")]
-    signatures: Option<&'a RawValue>,
+    pub(crate) signatures: Option<&'a RawValue>,
     /// Whether something is attached.
-    has_media: bool,
+    pub(crate) has_media: bool,
     /// What is attached.
     #[schemars(with = "Vec<Value>")]
-    media_refs: [(); 0],
+    pub(crate) media_refs: [(); 0],
     /// When it was sent.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// How often it was pushed to a socket in vain.
-    delivery_attempts: u32,
+    pub(crate) delivery_attempts: u32,
 }
 
 /// A message that waits, as it stands in `relay.relay_pending`.

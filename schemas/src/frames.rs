@@ -1,4 +1,4 @@
-//! What the `frames` projection leaves for pushers: references to events, and the bodies of messages.
+//! What the `frames` projection leaves for pushers: references to events, and, for who is there to hear it, the bodies of messages.
 //!
 //! Operational data in Redis, not part of the log: its shape may change with a release, which begins its logs anew.
 
@@ -7,14 +7,14 @@ use serde_json::value::RawValue;
 
 use crate::{MessageId, Timestamp, UserId};
 
-/// What one event means to one user: a reference. Content is looked up under the message's id ([`Body`]), people when the frame is pushed: nothing personal stands here.
+/// What one event means to one user: a reference. Content comes with it while it is news ([`Body`]) and is looked up afterwards, people when the frame is pushed: nothing personal stands here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "k")]
 pub enum Frame {
     /// `new_message` (or `relay_message`, when it was sent through the relay's route), to its recipient.
     #[serde(rename = "m")]
     Message {
-        /// Where the body is.
+        /// Of the body.
         id: MessageId,
         /// Who wrote it.
         from: UserId,
@@ -73,13 +73,19 @@ pub enum Frame {
 impl Frame {
     /// With whom, or of whom, the frame is, seen by its receiver: nothing of it is pushed while either has blocked the other.
     #[must_use]
-    pub fn peer(&self, receiver: UserId) -> Option<UserId> {
+    pub fn peer(&self, receiver: UserId) -> UserId {
         match self {
-            Self::Message { from, .. } => Some(*from),
-            Self::Sent { to, .. } => Some(*to),
-            Self::Delivered { by, .. } | Self::Read { by, .. } => Some(*by),
-            Self::Deleted { from, to, .. } => Some(if *from == receiver { *to } else { *from }),
-            Self::Contact { about } => Some(*about),
+            Self::Message { from, .. } => *from,
+            Self::Sent { to, .. } => *to,
+            Self::Delivered { by, .. } | Self::Read { by, .. } => *by,
+            Self::Deleted { from, to, .. } => {
+                if *from == receiver {
+                    *to
+                } else {
+                    *from
+                }
+            }
+            Self::Contact { about } => *about,
         }
     }
 }
@@ -93,7 +99,7 @@ pub struct Entry {
     pub frames: Vec<Frame>,
 }
 
-/// A direct message's content and what goes with it, kept once per message.
+/// A direct message's content and what goes with it, as it travels to open sockets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Body {
     /// The message.

@@ -31,6 +31,8 @@ pub struct Config {
     pub auth: Auth,
     /// Personal data.
     pub keys: Keys,
+    /// Who projects.
+    pub projections: Projections,
     /// What sockets can resume from.
     pub frames: Frames,
     /// Bounds.
@@ -320,6 +322,15 @@ impl Limits {
     }
 }
 
+/// `[projections]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Projections {
+    /// When whoever stands by takes over from a process that has stalled.
+    #[serde(rename = "stalled_after_seconds", deserialize_with = "seconds")]
+    pub stalled_after: Duration,
+}
+
 /// `[frames]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -420,9 +431,9 @@ impl Config {
     }
 
     /// Every number that its type alone does not bound.
-    fn ranges(&self) -> [(&'static str, u128, RangeInclusive<u128>); 16] {
+    fn ranges(&self) -> [(&'static str, u128, RangeInclusive<u128>); 17] {
         const YEAR: u128 = 31_536_000;
-        let Self { server, postgres, auth, frames, limits, .. } = self;
+        let Self { server, postgres, auth, projections, frames, limits, .. } = self;
         [
             ("server.shutdown_seconds", server.shutdown.as_secs().into(), 1..=600),
             ("postgres.auth_pool", postgres.auth_pool.into(), 1..=1_000),
@@ -437,6 +448,8 @@ impl Config {
             ("auth.refresh_token_seconds", auth.refresh_token.as_secs().into(), 1..=YEAR),
             ("auth.hasher_queue", auth.hasher_queue as u128, 1..=10_000),
             ("auth.revocation_grace_seconds", auth.revocation_grace.as_secs().into(), 0..=3_600),
+            // Below, a process that is only short of its processor would be taken for one that has stalled.
+            ("projections.stalled_after_seconds", projections.stalled_after.as_secs().into(), 3..=3_600),
             ("frames.retention_seconds", frames.retention.as_secs().into(), 60..=YEAR),
             ("frames.log_entries", frames.log_entries as u128, 10..=100_000),
             ("limits.command_deadline_ms", limits.command_deadline.as_millis(), 100..=60_000),

@@ -1,7 +1,7 @@
 //! Frame logs: what each user's sockets are to be told, and who holds those sockets. In Redis.
 //!
-//! The `frames` projection appends, pushers (`query-api/socket`) read. Per user a capped log of references ([`Logged`]), bodies once per message under their own key.
-//! Nothing here is the truth: that is Postgres (`relay_pending`), from which whoever finds a log missing or too short starts again.
+//! The `frames` projection appends, pushers (`query-api/socket`) read. Per user a capped log of references ([`Logged`]): no message rests here. Its body
+//! travels once, with the word that tells open sockets of it; whoever comes later looks it up. Nothing here is the truth: that is Postgres (`relay_pending`), from which whoever finds a log missing or too short starts again.
 //!
 //! * [`Cursor`], [`Places`] how far somebody has seen · [`FrameLog`] the logs · [`Pusher`] who holds sockets, and is told
 //! * `lua/` the scripts that keep each step whole; what is kept under which key stands at the head of `lua/common.lua`
@@ -21,7 +21,6 @@ use ::redis::{FromRedisValue, Script};
 use schemas::{Topic, UserId};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
-use uuid::Uuid;
 
 pub use cursor::{Cursor, NoCursor, Places};
 pub use pusher::{LEASE, Pusher};
@@ -220,20 +219,6 @@ impl FrameLog {
         // They were found backwards.
         stored.entries = found.into_iter().rev().filter_map(|(seq, entry)| wire::read_entry(seq, &entry)).collect();
         Ok(stored)
-    }
-
-    /// Bodies by id, in the order asked; `None` for those that are gone.
-    ///
-    /// # Errors
-    /// [`RedisAway`]
-    pub async fn bodies(&self, ids: &[Uuid]) -> Result<Vec<Option<Arc<str>>>, RedisAway> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut ask = ::redis::pipe();
-        ask.cmd("MGET").arg(ids.iter().map(|id| format!("frames:body:{id}")).collect::<Vec<_>>());
-        let (bodies,): (Vec<Option<String>>,) = self.inner.redis.query(&ask).await?;
-        Ok(bodies.into_iter().map(|body| body.map(Arc::from)).collect())
     }
 
     /// Says something to whoever holds one of these users' sockets; kept nowhere. Costs nothing for those who have none open.

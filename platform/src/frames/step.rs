@@ -22,7 +22,7 @@ pub struct Append {
     pub position: i64,
     /// As [`super::Logged::text`].
     pub text: String,
-    /// The body that goes with it, by its id: handed to open sockets with the entry.
+    /// The body that goes with it, by its id: handed to open sockets with the entry, and kept nowhere. One that this step does not bring is looked up by whoever wants it.
     pub body: Option<Uuid>,
     /// Nothing is appended while one of these two has blocked the other.
     pub between: Option<(UserId, UserId)>,
@@ -50,10 +50,8 @@ pub struct Step {
     pub topic: Topic,
     /// In the order of their events.
     pub appends: Vec<Append>,
-    /// Bodies of messages, by id.
+    /// Bodies that go with its entries, by id.
     pub bodies: Vec<(Uuid, String)>,
-    /// Bodies that go for good.
-    pub gone: Vec<Uuid>,
     /// In the order of their events; they hold for what is appended by this very step.
     pub blocks: Vec<Block>,
     /// Where the projection stood before (what `to` does not name is not looked at).
@@ -90,7 +88,7 @@ impl Step {
     /// As the script reads them; `None` when nothing moves.
     pub(super) fn args(&self, kept: Kept) -> Option<Vec<String>> {
         let life = standing::life(self.to.values().next()?);
-        let mut args = Vec::with_capacity(16 + 3 * self.to.len() + 2 * self.bodies.len() + self.gone.len() + 7 * self.appends.len());
+        let mut args = Vec::with_capacity(16 + 3 * self.to.len() + 2 * self.bodies.len() + 7 * self.appends.len());
         args.extend([self.topic.to_string(), life]);
         args.extend([millis(kept.retention), millis(kept.retention / GRAINS), kept.entries.max(1).to_string()]);
         args.push(self.to.len().to_string());
@@ -101,8 +99,6 @@ impl Step {
         for (id, body) in &self.bodies {
             args.extend([id.to_string(), body.clone()]);
         }
-        args.push(self.gone.len().to_string());
-        args.extend(self.gone.iter().map(Uuid::to_string));
         args.push(self.blocks.len().to_string());
         for Block { by, towards, stands, position, .. } in &self.blocks {
             args.extend([by.to_string(), towards.to_string(), flag(*stands), position.to_string()]);

@@ -83,31 +83,58 @@ pub(crate) async fn lock(conn: &mut PgConnection, topic: Topic, partitions: &[i3
     Ok(Locked { rows: rows.into_iter().map(|row| ((topic, row.partition), row!(row))).collect(), anything_parked })
 }
 
+/// Checkpoints as a statement takes them: a column each, for `unnest`.
+#[derive(Debug, Default)]
+pub struct Columns {
+    /// By the service whose events they are.
+    pub topics: Vec<String>,
+    /// And [`SCAN`].
+    pub partitions: Vec<i32>,
+    /// See [`Checkpoint`], as the columns below.
+    pub incarnations: Vec<Uuid>,
+    /// As above.
+    pub generations: Vec<i32>,
+    /// As above.
+    pub positions: Vec<i64>,
+    /// As above.
+    pub sources: Vec<String>,
+    /// As above.
+    pub offsets: Vec<i64>,
+}
+
+impl Columns {
+    /// A row for each checkpoint.
+    #[must_use]
+    pub fn of(checkpoints: &Checkpoints) -> Self {
+        let mut columns = Self::default();
+        for ((topic, partition), checkpoint) in checkpoints {
+            columns.topics.push(topic.service().to_owned());
+            columns.partitions.push(*partition);
+            columns.incarnations.push(checkpoint.incarnation);
+            columns.generations.push(checkpoint.generation);
+            columns.positions.push(checkpoint.last_position);
+            columns.sources.push(checkpoint.source.clone());
+            columns.offsets.push(checkpoint.next_offset);
+        }
+        columns
+    }
+}
+
 /// Moves locked rows.
 pub(crate) async fn advance(conn: &mut PgConnection, checkpoints: &Checkpoints) -> Result<(), sqlx::Error> {
-    let (mut topics, mut partitions, mut incarnations, mut generations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut positions, mut sources, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-    for ((topic, partition), checkpoint) in checkpoints {
-        topics.push(topic.service().to_owned());
-        partitions.push(*partition);
-        incarnations.push(checkpoint.incarnation);
-        generations.push(checkpoint.generation);
-        positions.push(checkpoint.last_position);
-        sources.push(checkpoint.source.clone());
-        offsets.push(checkpoint.next_offset);
-    }
+    let to = Columns::of(checkpoints);
     sqlx::query!(
         "UPDATE checkpoints AS c SET incarnation = n.incarnation, generation = n.generation, last_position = n.last_position, source = n.source, next_offset = n.next_offset
            FROM unnest($1::text[], $2::int[], $3::uuid[], $4::int[], $5::bigint[], $6::text[], $7::bigint[])
                 AS n (topic, partition, incarnation, generation, last_position, source, next_offset)
           WHERE c.topic = n.topic AND c.partition = n.partition",
-        &topics,
-        &partitions,
-        &incarnations,
-        &generations,
-        &positions,
-        &sources,
-        &offsets
+        &to.topics,
+        &to.partitions,
+        &to.incarnations,
+        &to.generations,
+        &to.positions,
+        &to.sources,
+        &to.offsets
     )
     .execute(conn)
     .await?;

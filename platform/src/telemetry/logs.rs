@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, StartError, Telemetry};
 
 /// Of our libraries, only what went wrong: Postgres' notices, for one, are no news of ours. What `telemetry.log` says of them goes before.
-const QUIET: &str = "sqlx=warn,hyper=warn,h2=warn,rdkafka=warn,librdkafka=warn";
+const QUIET: &str = "sqlx=warn,hyper=warn,h2=warn,tungstenite=warn,tokio_tungstenite=warn,rdkafka=warn,librdkafka=warn";
 
 /// Whether lines are for people.
 #[must_use]

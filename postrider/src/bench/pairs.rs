@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hyper::Method;
 use indicatif::ProgressBar;
@@ -15,6 +16,23 @@ use crate::client::Client;
 pub const PASSWORD: &str = "a bench password";
 /// Registrations under way at a time: more than the hasher has threads, so that it never waits for us, and far fewer than may queue for it.
 const AT_ONCE: usize = 4;
+
+/// How many of them write, and how.
+#[derive(Debug, Args)]
+pub struct WritingOptions {
+    /// Pairs, each with connections of its own.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub pairs: u32,
+    /// How long to send.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Open loop: this many messages per second, whatever the answers do; latency counts from when a message was due. Without it each pair sends as soon as it has its answer.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Bytes of `encrypted_content`.
+    #[arg(long, default_value_t = 600)]
+    pub bytes: usize,
+}
 
 /// Who writes, and to whom; each with a connection of their own.
 pub struct Pair {

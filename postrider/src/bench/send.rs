@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::TargetOptions;
-use super::pairs::{self, Pair};
+use super::pairs::{self, Pair, WritingOptions};
 use super::report::{Report, percentile};
 use super::target::Target;
 use super::verify;
@@ -25,18 +25,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(20);
 pub struct Options {
     #[command(flatten)]
     target: TargetOptions,
-    /// Pairs, each with one connection.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pairs: u32,
-    /// How long to send.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Open loop: this many messages per second, whatever the answers do; latency counts from when a message was due. Without it each pair sends as soon as it has its answer.
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Bytes of `encrypted_content`.
-    #[arg(long, default_value_t = 600)]
-    bytes: usize,
+    #[command(flatten)]
+    writing: WritingOptions,
 }
 
 /// What one sender did.
@@ -75,16 +65,16 @@ async fn measure(options: &Options, target: &Target) -> Result<Report> {
     let bar = |len: u64, what: &'static str| options.target.bar(len, what);
     let registering = bar(0, "registering");
     let run = Uuid::now_v7().simple().to_string();
-    let pairs = pairs::register(&target.url, &run, options.pairs, &registering).await?;
+    let pairs = pairs::register(&target.url, &run, options.writing.pairs, &registering).await?;
     registering.finish_and_clear();
 
-    let sending = bar(options.seconds, "sending (s)");
+    let sending = bar(options.writing.seconds, "sending (s)");
     let before = target.usage();
     let begin = Instant::now();
-    let end = begin + Duration::from_secs(options.seconds);
+    let end = begin + Duration::from_secs(options.writing.seconds);
     let due = Arc::new(AtomicU64::new(0));
     let senders = pairs.into_iter().map(|mut pair| {
-        let (due, rate, bytes) = (due.clone(), options.rate, options.bytes);
+        let (due, rate, bytes) = (due.clone(), options.writing.rate, options.writing.bytes);
         tokio::spawn(async move {
             let sent = send_until(&mut pair, begin, end, rate, &due, bytes).await;
             (pair, sent)

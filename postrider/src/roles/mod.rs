@@ -46,6 +46,8 @@ pub struct Ground {
     pub config: Config,
     /// The signing key's home.
     pub data_dir: DataDir,
+    /// How many this process may have.
+    pub descriptors: u64,
     /// Migrated.
     pub databases: Databases,
     /// Open.
@@ -185,7 +187,7 @@ impl Roles {
             revocations: revocations.clone(),
             attendance: attendance.clone(),
             shutdown: ground.shutdown.clone(),
-            most: descriptors::for_sockets(descriptors::raise().unwrap_or(1_024)),
+            most: descriptors::for_sockets(ground.descriptors),
         });
         let heard = Mutex::new(Some(heard));
         Ok(Self {
@@ -255,7 +257,8 @@ impl Roles {
         shutdown.spawn(keep_house(shutdown.clone(), move || empty_queues(pool.clone(), ready.missing().is_empty())));
         let (failed, mut failures) = mpsc::channel(8);
         let kafka = kafka(&ground.config).map(|config| (config, Arc::new(Semaphore::new(0))));
-        let start = Start { freshness: &self.freshness, readiness, shutdown, failed, kafka };
+        let stalled_after = ground.config.projections.stalled_after;
+        let start = Start { freshness: &self.freshness, readiness, shutdown, failed, stalled_after, kafka };
         start.projection(projectors::Conversations, &ground.pools.messages, &self.messages);
         start.projection(projectors::Relay, &ground.pools.messages, &self.messages);
         start.projection(projectors::People, &ground.pools.messages, &self.auth);

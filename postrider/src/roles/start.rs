@@ -11,7 +11,7 @@ use platform::http::health::Readiness;
 use platform::ledger::{Ledger, Publisher};
 use platform::log::kafka::{KafkaConfig, KafkaSource};
 use platform::log::topics::{Finding, Topics};
-use platform::log::{EventSource, LedgerSource, Projection, Runner, RunnerConfig};
+use platform::log::{EventSource, LedgerSource, Ownership, Projection, Runner, RunnerConfig};
 use platform::shutdown::Shutdown;
 use projectors::{Frames, FramesConfig};
 use schemas::Topic;
@@ -34,6 +34,8 @@ pub(super) struct Start<'a> {
     pub(super) readiness: &'a Readiness,
     pub(super) shutdown: &'a Shutdown,
     pub(super) failed: mpsc::Sender<StartError>,
+    /// After which a process that runs a projection is taken to have stalled.
+    pub(super) stalled_after: Duration,
     /// The cluster, and the word that its topics are as they ought to be.
     pub(super) kafka: Option<(KafkaConfig, Arc<Semaphore>)>,
 }
@@ -45,7 +47,7 @@ impl Start<'_> {
             pool: pool.clone(),
             announce: Arc::new(self.freshness.reached.clone()),
             readiness: self.readiness.clone(),
-            exclusive: self.kafka.is_none(),
+            ownership: self.ownership(),
         };
         let source = self.source(P::Model::NAME, ledger);
         let shutdown = self.shutdown.clone();
@@ -62,10 +64,14 @@ impl Start<'_> {
             heads: self.freshness.heads.clone(),
             pool: pool.clone(),
             readiness: self.readiness.clone(),
-            exclusive: self.kafka.is_none(),
+            ownership: self.ownership(),
         };
         let (source, shutdown) = (self.source(name, ledger), self.shutdown.clone());
         self.role(name, async move { Frames::new(topic, config).run(source, shutdown).await });
+    }
+
+    fn ownership(&self) -> Ownership {
+        if self.kafka.is_some() { Ownership::Shared } else { Ownership::Alone { stalled_after: self.stalled_after } }
     }
 
     fn source(&self, projection: &str, ledger: &Ledger) -> Box<dyn EventSource> {

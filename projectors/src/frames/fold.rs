@@ -20,8 +20,6 @@ pub struct Fold {
     pub appends: Vec<Append>,
     /// See [`platform::frames::Step::bodies`].
     pub bodies: Vec<(Uuid, String)>,
-    /// See [`platform::frames::Step::gone`].
-    pub gone: Vec<Uuid>,
     /// See [`platform::frames::Step::blocks`].
     pub blocks: Vec<Block>,
 }
@@ -45,7 +43,6 @@ impl Fold {
                 MessagesEvent::Message(MessageEvent::Sent(sent)) => self.sent(&told, sent)?,
                 MessagesEvent::Message(MessageEvent::Deleted(deleted)) => {
                     self.bodies.retain(|(id, _)| *id != deleted.message_id.0);
-                    self.gone.push(deleted.message_id.0);
                     let (id, from, to) = (deleted.message_id, deleted.sender_id, deleted.recipient_id);
                     let frame = || vec![Frame::Deleted { id, from, to }];
                     self.tell(&told, from, frame(), None)?;

@@ -6,7 +6,7 @@ use platform::config::StartError;
 use platform::frames::{FrameLog, Step, Stepped};
 use platform::fresh::Reached;
 use platform::http::health::Readiness;
-use platform::log::{Checkpoint, Checkpoints, Ends, EventSource, LEDGER, SCAN, SourceBatch, SourceError};
+use platform::log::{Checkpoint, Checkpoints, Ends, EventSource, LEDGER, Ownership, SCAN, SourceBatch, SourceError};
 use platform::marks::{Head, Heads, Mark};
 use platform::redis::RedisAway;
 use platform::shutdown::Shutdown;
@@ -15,7 +15,7 @@ use schemas::read_models::{Contacts, Conversations, ReadModel, Relay};
 use sqlx::PgPool;
 
 use super::Fold;
-use super::owner::Owner;
+use super::owner::{ByLogs, Owner};
 
 /// Of one step: Redis does nothing else meanwhile.
 const STEP_EVENTS: usize = 256;
@@ -25,10 +25,9 @@ const STEP_BYTES: usize = 1 << 20;
 const LEAP: i64 = 10_000;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
-const STAND_BY: Duration = Duration::from_millis(500);
 /// How often a Redis that is away is tried with a step.
 const TRY_EVERY: Duration = Duration::from_millis(50);
-/// How often lag is measured, and the lock looked after.
+/// How often lag is measured, and where the logs stand kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -45,8 +44,8 @@ pub struct FramesConfig {
     pub pool: PgPool,
     /// Where "caught up once" is told, under [`name`].
     pub readiness: Readiness,
-    /// The ledger is the source, and one process at a time reads it; else Kafka is, and divides the partitions.
-    pub exclusive: bool,
+    /// With whom it is run.
+    pub ownership: Ownership,
 }
 
 /// How the projection is called in a topic: lock, metric label, condition of readiness.
@@ -75,7 +74,7 @@ enum Ended {
 }
 
 /// Why a session ended early.
-enum Trouble {
+pub(super) enum Trouble {
     /// Something did not answer: try again.
     Away(Box<dyn std::error::Error + Send + Sync>),
     /// What a retry cannot mend.
@@ -91,6 +90,18 @@ impl From<sqlx::Error> for Trouble {
 impl From<RedisAway> for Trouble {
     fn from(error: RedisAway) -> Self {
         Self::Away(Box::new(error))
+    }
+}
+
+impl Trouble {
+    /// [`SourceError::Reassigned`] is the follower's own to handle.
+    pub(super) fn source(topic: Topic, error: SourceError) -> Self {
+        match error {
+            SourceError::Unavailable(..) | SourceError::Reassigned => Self::Away(Box::new(error)),
+            SourceError::Gap { .. } | SourceError::Foreign { .. } | SourceError::Ahead(_) => {
+                Self::Stop(StartError::because(format!("the projection {} stopped", name(topic)), error))
+            }
+        }
     }
 }
 
@@ -135,27 +146,20 @@ impl Frames {
         name(self.topic)
     }
 
-    fn broken(&self, error: SourceError) -> Trouble {
-        match error {
-            SourceError::Unavailable(..) | SourceError::Reassigned => Trouble::Away(Box::new(error)),
-            SourceError::Gap { .. } | SourceError::Foreign { .. } | SourceError::Ahead(_) => {
-                Trouble::Stop(StartError::because(format!("the projection {} stopped", self.name()), error))
-            }
-        }
-    }
-
     /// From taking the lock to losing it; returns at the drain.
     async fn session(&mut self, source: &mut dyn EventSource, shutdown: &Shutdown) -> Result<(), Trouble> {
         let mut owner = Owner::connect(&self.config.pool, self.name()).await?;
-        if !self.own(&mut owner, source, shutdown).await? {
+        let FramesConfig { log, readiness, ownership, .. } = &self.config;
+        let successor = ByLogs { topic: self.topic, log: log.clone() };
+        if !owner.lock.acquire(*ownership, &successor, source, readiness, shutdown).await? {
             return Ok(());
         }
         let mut ends = None;
         loop {
             let stands = self.stands(&mut owner).await?;
-            match source.seek(&stands).await {
+            match owner.lock.alive_while(source.seek(&stands)).await? {
                 Err(SourceError::Reassigned) => continue,
-                other => other.map_err(|error| self.broken(error))?,
+                other => other.map_err(|error| Trouble::source(self.topic, error))?,
             }
             self.remembered = Some(stands);
             match self.follow(&mut owner, source, &mut ends, shutdown).await? {
@@ -165,32 +169,11 @@ impl Frames {
         }
     }
 
-    /// Waits for the lock; `false` when the drain comes first. Who stands by is ready when whoever projects has caught up.
-    async fn own(&self, owner: &mut Owner, source: &mut dyn EventSource, shutdown: &Shutdown) -> Result<bool, Trouble> {
-        let (mut ends, mut said) = (None, false);
-        while !owner.try_lock(!self.config.exclusive).await? {
-            if !std::mem::replace(&mut said, true) {
-                tracing::info!(projection = self.name(), "another process runs this projection; standing by");
-            }
-            if self.config.readiness.missing().contains(&self.name())
-                && let Some(stands) = self.config.log.stands(self.topic).await?
-            {
-                source.seek(&stands).await.map_err(|error| self.broken(error))?;
-                self.tell_when_passed(source, &mut ends).await?;
-            }
-            tokio::select! {
-                () = shutdown.draining() => return Ok(false),
-                () = tokio::time::sleep(STAND_BY) => {}
-            }
-        }
-        Ok(true)
-    }
-
     /// Says that it is ready once everything is handed out that stood in the source when this was first asked. Whether it is.
     async fn tell_when_passed(&self, source: &mut dyn EventSource, ends: &mut Option<Ends>) -> Result<bool, Trouble> {
         let ends = match ends {
             Some(ends) => ends,
-            None => ends.insert(source.ends().await.map_err(|error| self.broken(error))?),
+            None => ends.insert(source.ends().await.map_err(|error| Trouble::source(self.topic, error))?),
         };
         let passed = source.has_passed(ends);
         if passed {
@@ -219,7 +202,7 @@ impl Frames {
         loop {
             match self.config.log.stands(self.topic).await?.filter(lives) {
                 // Each partition has its own reader there, and none knows how far the others are.
-                Some(stands) if !self.config.exclusive || furthest(&begin) - furthest(&stands) <= LEAP => return Ok(stands),
+                Some(stands) if !self.config.ownership.is_alone() || furthest(&begin) - furthest(&stands) <= LEAP => return Ok(stands),
                 Some(stands) => {
                     let (projection, behind) = (self.name(), furthest(&begin) - furthest(&stands));
                     tracing::warn!(projection, behind, "Redis came back with old frame logs, which begin anew");
@@ -239,7 +222,7 @@ impl Frames {
             source: source.to_owned(),
             next_offset,
         };
-        if self.config.exclusive {
+        if self.config.ownership.is_alone() {
             return Checkpoints::from([((self.topic, SCAN), row(head.head, LEDGER, head.head))]);
         }
         let published = head.published.as_ref().map(|(_, heads)| heads.as_slice()).unwrap_or_default();
@@ -257,23 +240,21 @@ impl Frames {
     ) -> Result<Ended, Trouble> {
         let (mut passed, mut looked, mut kept) = (false, None::<Instant>, None);
         loop {
-            passed = passed || self.tell_when_passed(source, ends).await?;
+            passed = passed || owner.lock.alive_while(self.tell_when_passed(source, ends)).await??;
             if looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
                 looked = Some(Instant::now());
-                if kept == self.remembered {
-                    owner.still().await?;
-                } else {
+                if kept != self.remembered {
                     kept = self.remembered.clone();
                     owner.keep(kept.as_ref().unwrap_or(&Checkpoints::new())).await?;
                 }
-                self.measure(source).await;
+                owner.lock.alive_while(self.measure(source)).await?;
             }
             let batch = tokio::select! {
                 biased;
                 () = shutdown.draining() => return Ok(Ended::Drained),
-                batch = source.next_batch() => match batch {
+                batch = owner.lock.alive_while(source.next_batch()) => match batch? {
                     Err(SourceError::Reassigned) => return Ok(Ended::Moved),
-                    other => other.map_err(|error| self.broken(error))?,
+                    other => other.map_err(|error| Trouble::source(self.topic, error))?,
                 },
             };
             if batch.is_empty() {
@@ -287,7 +268,7 @@ impl Frames {
             while begin < batch.events.len().max(1) {
                 let end = end_of_step(&batch, begin);
                 let part = batch.part(begin..end);
-                if let Some(ended) = self.take(&part, shutdown).await? {
+                if let Some(ended) = owner.lock.alive_while(self.take(&part, shutdown)).await?? {
                     return Ok(ended);
                 }
                 begin = end.max(begin + 1);
@@ -317,9 +298,9 @@ impl Frames {
         if !fold.appends.is_empty() && !self.announceable(&to, shutdown).await {
             return Ok(Some(Ended::Drained));
         }
-        let Fold { appends, bodies, gone, blocks } = fold;
+        let Fold { appends, bodies, blocks } = fold;
         let from = self.remembered.clone().unwrap_or_default();
-        let step = Step { topic: self.topic, appends, bodies, gone, blocks, from, to };
+        let step = Step { topic: self.topic, appends, bodies, blocks, from, to };
         let mut said = false;
         loop {
             match self.config.log.step(&step).await {

@@ -1,52 +1,27 @@
-//! Who projects: a connection that holds the lock, and what is kept for whoever comes after.
+//! Who projects: a session that holds the lock, and what is kept there for whoever comes after.
 
-use std::time::Duration;
-
-use platform::log::{Checkpoint, Checkpoints};
+use platform::frames::FrameLog;
+use platform::log::{Checkpoint, Checkpoints, Columns, ProjectionLock, SourceError, Stands, Successor, at_once};
 use schemas::Topic;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
-use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::follow::Trouble;
+
 /// Its one table, and where that stands.
 const SCHEMA: &str = "frames";
 const TABLE: &str = include_str!("schema.sql");
 
-/// A session with the lock of a projection. The comparison of checkpoints is the fence; the lock keeps two from doing the same work.
+/// A session for the lock of the projection.
 pub(super) struct Owner {
-    connection: PgConnection,
-    lock: String,
+    pub(super) lock: ProjectionLock,
 }
 
 impl Owner {
     /// Connects, without the lock yet; makes the table where it is missing.
-    pub(super) async fn connect(pool: &PgPool, name: &str) -> Result<Self, sqlx::Error> {
-        let options = pool.connect_options().as_ref().clone().options([("statement_timeout", "10s"), ("lock_timeout", "10s")]);
-        let connecting = async {
-            let mut connection = PgConnection::connect_with(&options).await?;
-            make_table(&mut connection).await?;
-            Ok::<_, sqlx::Error>(connection)
-        };
-        let connection = tokio::time::timeout(PATIENCE, connecting).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        Ok(Self { connection, lock: format!("projection.{name}") })
-    }
-
-    /// Whether it is ours now, alone or (`shared`) with others who share it.
-    pub(super) async fn try_lock(&mut self, shared: bool) -> Result<bool, sqlx::Error> {
-        if shared {
-            sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock_shared(hashtextextended($1, 0)) AS "locked!""#, self.lock)
-                .fetch_one(&mut self.connection)
-                .await
-        } else {
-            sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS "locked!""#, self.lock)
-                .fetch_one(&mut self.connection)
-                .await
-        }
-    }
-
-    /// Fails when the connection, and the lock with it, is gone.
-    pub(super) async fn still(&mut self) -> Result<(), sqlx::Error> {
-        tokio::time::timeout(PATIENCE, self.connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    pub(super) async fn connect(pool: &PgPool, name: &'static str) -> Result<Self, sqlx::Error> {
+        let mut lock = ProjectionLock::connect(pool, name).await?;
+        at_once(make_table(lock.connection())).await?;
+        Ok(Self { lock })
     }
 
     /// Where the logs of a topic stood; empty: nobody has said.
@@ -54,35 +29,19 @@ impl Owner {
         let rows = sqlx::query!(
             "SELECT partition, incarnation, generation, last_position, source, next_offset FROM frames.stood WHERE topic = $1",
             topic.service()
-        )
-        .fetch_all(&mut self.connection)
-        .await?;
-        let checkpoint = |row: (Uuid, i32, i64, String, i64)| Checkpoint {
-            incarnation: row.0,
-            generation: row.1,
-            last_position: row.2,
-            source: row.3,
-            next_offset: row.4,
-        };
+        );
+        let rows = at_once(rows.fetch_all(self.lock.connection())).await?;
         let rows = rows.into_iter().map(|row| {
-            ((topic, row.partition), checkpoint((row.incarnation, row.generation, row.last_position, row.source, row.next_offset)))
+            let (incarnation, generation, last_position) = (row.incarnation, row.generation, row.last_position);
+            let checkpoint = Checkpoint { incarnation, generation, last_position, source: row.source, next_offset: row.next_offset };
+            ((topic, row.partition), checkpoint)
         });
         Ok(rows.collect())
     }
 
     /// Keeps where they stand. Others may keep other partitions; within a life of the ledger nothing is lowered.
     pub(super) async fn keep(&mut self, stand: &Checkpoints) -> Result<(), sqlx::Error> {
-        let (mut topics, mut partitions, mut incarnations, mut generations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut positions, mut sources, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-        for ((topic, partition), checkpoint) in stand {
-            topics.push(topic.service().to_owned());
-            partitions.push(*partition);
-            incarnations.push(checkpoint.incarnation);
-            generations.push(checkpoint.generation);
-            positions.push(checkpoint.last_position);
-            sources.push(checkpoint.source.clone());
-            offsets.push(checkpoint.next_offset);
-        }
+        let stand = Columns::of(stand);
         let keeping = sqlx::query!(
             "INSERT INTO frames.stood AS s (topic, partition, incarnation, generation, last_position, source, next_offset)
              SELECT * FROM unnest($1::text[], $2::int[], $3::uuid[], $4::int[], $5::bigint[], $6::text[], $7::bigint[])
@@ -90,16 +49,34 @@ impl Owner {
                SET incarnation = excluded.incarnation, generation = excluded.generation, last_position = excluded.last_position,
                    source = excluded.source, next_offset = excluded.next_offset
              WHERE (s.incarnation, s.generation) <> (excluded.incarnation, excluded.generation) OR s.last_position < excluded.last_position",
-            &topics,
-            &partitions,
-            &incarnations,
-            &generations,
-            &positions,
-            &sources,
-            &offsets
+            &stand.topics,
+            &stand.partitions,
+            &stand.incarnations,
+            &stand.generations,
+            &stand.positions,
+            &stand.sources,
+            &stand.offsets
         );
-        tokio::time::timeout(PATIENCE, keeping.execute(&mut self.connection)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        Ok(())
+        at_once(keeping.execute(self.lock.connection())).await.map(drop)
+    }
+}
+
+/// Who stands by, and finds the projection by what stands in Redis.
+#[derive(Debug)]
+pub(super) struct ByLogs {
+    pub(super) topic: Topic,
+    pub(super) log: FrameLog,
+}
+
+impl Successor for ByLogs {
+    type Error = Trouble;
+
+    async fn stands(&self, _: &mut PgConnection) -> Result<Stands, Trouble> {
+        Ok(self.log.stands(self.topic).await?.map_or(Stands::Nowhere, Stands::At))
+    }
+
+    fn broken(&self, error: SourceError) -> Trouble {
+        Trouble::source(self.topic, error)
     }
 }
 

@@ -112,8 +112,8 @@ impl Sources {
         Ok(Facts { bodies, readers, people })
     }
 
-    /// What does not come with its event is looked up where it is for good, as of everything that the receiver did or was named in: what is kept in Redis may have been
-    /// deleted meanwhile, and the log not know it yet.
+    /// What does not come with its event is looked up where it rests, as of everything that the receiver did or was named in: it may have been deleted meanwhile, and the log not know it
+    /// yet.
     async fn bodies(&self, receiver: UserId, ids: &[Uuid]) -> Result<HashMap<Uuid, Arc<str>>, Problem> {
         if ids.is_empty() {
             return Ok(HashMap::new());

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use platform::clock;
 use platform::frames::{Logged, Places};
-use schemas::UserId;
+use schemas::{MessageId, UserId};
 use tokio::time::Instant;
 
+use super::deleted::Deleted;
 use super::item::Item;
 use super::note::Said;
 use super::outbox::{Live, Outbox};
@@ -45,6 +46,8 @@ struct State {
     aside: Option<Vec<(Logged, Option<Arc<str>>)>>,
     /// Came while the log was read, and was too much to be kept.
     missed: bool,
+    /// What of it is not to be told any more.
+    deleted: Deleted,
     /// Of this user and towards them: who, and whom.
     blocks: HashSet<Block>,
     /// As of when they are known.
@@ -222,6 +225,11 @@ impl Held {
         if state.are_apart(self.user, peer) { Push::No } else { Push::Yes }
     }
 
+    /// Whether this message was deleted since it was given to the sockets.
+    pub(super) fn is_deleted(&self, message: MessageId) -> bool {
+        self.state().deleted.has(message)
+    }
+
     /// Whether the caller is to look up the blocks: nobody else does.
     pub(super) fn settles(&self) -> bool {
         !self.settling.swap(true, Ordering::AcqRel)
@@ -234,6 +242,7 @@ impl State {
             return;
         }
         let Some(item) = Item::of(logged, body) else { return };
+        item.deletes().for_each(|message| self.deleted.note(message, Instant::now()));
         let item = Arc::new(item.trusted_after(self.joined));
         self.sockets.iter().for_each(|socket| socket.push(Live::Event(item.clone())));
     }
@@ -309,6 +318,25 @@ mod tests {
         assert!(held.go_on(vec![entry(6), entry(7), entry(9)], &places(9), true));
         held.hear(entry(10), None);
         assert_eq!(told(&socket), [6, 7, 9, 10]);
+    }
+
+    #[test]
+    fn a_message_that_was_deleted_while_it_was_on_its_way_is_known_to_be_gone() {
+        let held = Held::new(BOB);
+        held.begin(&places(0));
+        let socket = socket(&held);
+        let (kept, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let about = |position, frame: String| Logged {
+            text: format!(r#"{{"at":"2026-01-01T00:00:00Z","frames":[{frame}]}}"#).into(),
+            ..entry(position)
+        };
+        for (position, id) in [(1, kept), (2, gone)] {
+            held.hear(about(position, format!(r#"{{"k":"m","id":"{id}","from":"{ANN}"}}"#)), Some("{}".into()));
+        }
+        assert!(!held.is_deleted(gone.into()));
+        held.hear(about(3, format!(r#"{{"k":"x","id":"{gone}","from":"{ANN}","to":"{BOB}"}}"#)), None);
+        assert_eq!(told(&socket), [1, 2, 3], "they wait");
+        assert!(held.is_deleted(gone.into()) && !held.is_deleted(kept.into()));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use platform::frames::Logged;
-use schemas::UserId;
 use schemas::frames::{Entry, Frame};
+use schemas::{MessageId, UserId};
 
 use super::facts::{Facts, Wants};
 use super::place::Place;
@@ -38,6 +38,11 @@ impl Item {
     /// Without its body, if it happened before that: whoever came since then must not be told what was deleted before they came, so it is looked up.
     pub(super) fn trusted_after(self, micros: i64) -> Self {
         if self.entry.at.unix_micros() > micros { self } else { Self { body: None, ..self } }
+    }
+
+    /// Messages that are gone by it.
+    pub(super) fn deletes(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.entry.frames.iter().filter_map(|frame| if let Frame::Deleted { id, .. } = frame { Some(*id) } else { None })
     }
 
     /// What it takes of a socket's room.

@@ -3,13 +3,14 @@
 //! * `open` from a request to a socket, `tickets` without a token in its address
 //! * [`Hub`] the users whose sockets are open here; `held` one of them, with what is known of blocks; `outbox` what one socket is still to be told live
 //! * `connection` one socket from its greeting to its last word; `work` what it does to find out what its client is owed, `waiting` what was there before it came
-//! * `item` an event for all sockets of a user, `facts` what it is rendered from, `render` the frames of the contract, `place` the cursor
+//! * `item` an event for all sockets of a user, `facts` what it is rendered from, `render` the frames of the contract, `deleted` what must not leave any more, `place` the cursor
 //! * [`Talk`] what a client says · [`Commands`] what it can ask for
 //! * [`Attendance`] who is here, and who is told so · [`Said`] what is told and kept nowhere
 
 mod attendance;
 mod commands;
 mod connection;
+mod deleted;
 mod facts;
 mod held;
 mod hub;

@@ -16,6 +16,8 @@ pub(super) struct Told {
     text: String,
     /// Not to be told while one of the two, this one and its receiver, has blocked the other.
     pub(super) peer: Option<UserId>,
+    /// The message whose body it holds: not to be told once that is deleted.
+    pub(super) message: Option<MessageId>,
     /// What is told right after it.
     pub(super) then: Option<Said>,
 }
@@ -25,7 +27,7 @@ impl Told {
         match serde_json::to_string(frame) {
             Ok(mut text) => {
                 text.pop();
-                Some(Self { text, peer, then: None })
+                Some(Self { text, peer, message: None, then: None })
             }
             Err(error) => {
                 tracing::error!(category = ?error.classify(), "a frame cannot be written as JSON");
@@ -36,7 +38,7 @@ impl Told {
 
     /// In the place of one that was taken.
     pub(super) const fn nothing() -> Self {
-        Self { text: String::new(), peer: None, then: None }
+        Self { text: String::new(), peer: None, message: None, then: None }
     }
 
     /// With the cursor that its client has seen it by.
@@ -54,7 +56,7 @@ impl Told {
 pub(super) fn told(receiver: UserId, at: Timestamp, frame: &Frame, facts: &Facts) -> Option<Told> {
     let peer = guard(frame, receiver);
     match frame {
-        Frame::Message { id, relay, .. } => message(facts.body(*id)?, *relay, at, peer),
+        Frame::Message { id, relay, .. } => Some(Told { message: Some(*id), ..message(facts.body(*id)?, *relay, at, peer)? }),
         Frame::Sent { id, client, .. } => Told::of(&Sent::of(*id, client.as_deref(), at), peer),
         Frame::Delivered { id, by } => {
             Told::of(&Receipt { r#type: "message_delivered", message_id: *id, user_id: *by, up_to: false, timestamp: at }, peer)
@@ -79,11 +81,11 @@ fn guard(frame: &Frame, receiver: UserId) -> Option<UserId> {
     match frame {
         Frame::Sent { .. } => None,
         Frame::Deleted { from, .. } if *from == receiver => None,
-        frame => frame.peer(receiver),
+        frame => Some(frame.peer(receiver)),
     }
 }
 
-/// A body as it is kept ([`schemas::frames::Body`]), its texts left as they are written.
+/// A body as it comes ([`schemas::frames::Body`]), its texts left as they are written.
 #[derive(Deserialize)]
 struct Body<'a> {
     message_id: MessageId,
@@ -112,7 +114,7 @@ fn message(body: &str, relay: bool, at: Timestamp, peer: Option<UserId>) -> Opti
         }
     };
     if relay {
-        Told::of(&Relayed { r#type: "relay_message", data: RelayedBody::of(&body, at) }, peer)
+        Told::of(&Relayed { r#type: "relay_message", data: relayed(&body, at) }, peer)
     } else {
         Told::of(&NewMessage::of(&body, at), peer)
     }
@@ -120,7 +122,8 @@ fn message(body: &str, relay: bool, at: Timestamp, peer: Option<UserId>) -> Opti
 
 /// A message that waits, as the queue has it.
 pub(super) fn waiting(message: &RelayMessage<'_>, from: UserId) -> Option<Told> {
-    Told::of(&Relayed { r#type: "relay_message", data: message }, Some(from))
+    let told = Told::of(&Relayed { r#type: "relay_message", data: message }, Some(from))?;
+    Some(Told { message: Some(message.id), ..told })
 }
 
 #[derive(Serialize)]
@@ -129,40 +132,22 @@ struct Relayed<T> {
     data: T,
 }
 
-#[derive(Serialize)]
-struct RelayedBody<'a> {
-    id: MessageId,
-    sender_id: UserId,
-    recipient_id: UserId,
-    encrypted_content: &'a RawValue,
-    encrypted_session_key: &'a RawValue,
-    crypto_version: &'a RawValue,
-    encryption_algorithm: &'a RawValue,
-    kdf_algorithm: &'a RawValue,
-    signatures: Option<&'a RawValue>,
-    has_media: bool,
-    media_refs: [(); 0],
-    created_at: Timestamp,
-    delivery_attempts: u32,
-}
-
-impl<'a> RelayedBody<'a> {
-    fn of(body: &Body<'a>, at: Timestamp) -> Self {
-        Self {
-            id: body.message_id,
-            sender_id: body.sender_id,
-            recipient_id: body.recipient_id,
-            encrypted_content: body.encrypted_content,
-            encrypted_session_key: body.encrypted_session_key,
-            crypto_version: body.crypto_version,
-            encryption_algorithm: body.encryption_algorithm,
-            kdf_algorithm: body.kdf_algorithm,
-            signatures: body.signatures,
-            has_media: false,
-            media_refs: [],
-            created_at: at,
-            delivery_attempts: 0,
-        }
+/// As it was sent through the relay: not from the queue, and so not yet tried in vain.
+fn relayed<'a>(body: &Body<'a>, at: Timestamp) -> RelayMessage<'a, &'a RawValue> {
+    RelayMessage {
+        id: body.message_id,
+        sender_id: body.sender_id,
+        recipient_id: body.recipient_id,
+        encrypted_content: body.encrypted_content,
+        encrypted_session_key: body.encrypted_session_key,
+        crypto_version: body.crypto_version,
+        encryption_algorithm: body.encryption_algorithm,
+        kdf_algorithm: body.kdf_algorithm,
+        signatures: body.signatures,
+        has_media: false,
+        media_refs: [],
+        created_at: at,
+        delivery_attempts: 0,
     }
 }
 

@@ -28,3 +28,4 @@ mod socket_protocol;
 mod sockets;
 mod two_processes;
 mod two_processes_auth;
+mod two_processes_stalled;

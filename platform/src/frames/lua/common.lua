@@ -5,7 +5,6 @@
 --   frames:era              when logs were last begun anew (ms): those of another one count for nothing
 --   frames:of:<user>        hash: era; n (number of the newest entry), f (of the oldest one kept), renewed (ms, when it was last kept from expiring), topic/partition → last position, -topic/partition → last one cut off
 --   frames:log:<user>       list of "topic/partition position text"
---   frames:body:<id>        text
 --   frames:blocks           hash: by:towards → +position (stands) or -position (lifted, and the projection does not know yet)
 --   frames:held:<user>      set of pushers, frames:pusher:<pusher> its lease, frames:to:<pusher> its channel, frames:all everybody's
 local time = redis.call('TIME')

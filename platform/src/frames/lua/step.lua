@@ -1,4 +1,4 @@
--- ARGV: topic, life, retention, grain, entries kept; then, each with their number before them: moves (partition, from or '', to), bodies (id, text), gone (id),
+-- ARGV: topic, life, retention, grain, entries kept; then, each with their number before them: moves (partition, from or '', to), bodies (id, text: told, and kept nowhere),
 -- blocks (by, towards, 1 or 0, position), appends (user, partition, position, text, body or '', one or '', other).
 -- Answers whether it is taken: 1, also when it was before; 0: the checkpoint is another.
 local topic, life, retention, grain, most = take(), take(), tonumber(take()), tonumber(take()), tonumber(take())
@@ -28,15 +28,13 @@ if now - sampled >= grain then
 end
 redis.call('HSET', at, 'moved', whole(now), unpack(moves))
 
--- A body or an entry outlives the moment from which on it counts as gone: by a grain for what was sampled late, and one for what was renewed early.
+-- An entry outlives the moment from which on it counts as gone: by a grain for what was sampled late, and one for what was renewed early.
 local life_ms = whole(retention + 3 * grain)
 local bodies = {}
 for _ = 1, tonumber(take()) do
-  local id, text = take(), take()
-  bodies[id] = text
-  redis.call('SET', 'frames:body:' .. id, text, 'PX', life_ms)
+  local id = take()
+  bodies[id] = take()
 end
-for _ = 1, tonumber(take()) do redis.call('DEL', 'frames:body:' .. take()) end
 for _ = 1, tonumber(take()) do
   local by, towards, stands, position = take(), take(), take(), take()
   set_block(by, towards, stands == '1', position, false)
@@ -76,7 +74,7 @@ local function append(user, partition, position, text, body)
     holders[user] = told
   end
   if #told == 0 then return end
-  local content = body ~= '' and (bodies[body] or redis.call('GET', 'frames:body:' .. body)) or nil
+  local content = bodies[body]
   local head = table.concat({'e', user, whole(number), newest or '0', topic, partition, position, #text, content and #content or '-'}, ' ')
   local item = head .. '\n' .. text .. (content or '')
   for _, id in ipairs(told) do tell(id, item) end

@@ -11,15 +11,18 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 
 use super::follow::count;
-use super::owner::timed_out;
 use super::parked::{self, Alarm, Parking};
 use super::{Runner, Trouble, schema};
 use crate::log::checkpoint::{self, Row, Rows};
 use crate::log::source::{SCAN, SourceBatch};
-use crate::log::{ApplyError, Projection};
+use crate::log::{ApplyError, Projection, ProjectionLock};
 
 /// How long one transaction may take, connection included.
 const BOUND: Duration = Duration::from_secs(90);
+
+fn timed_out(_: tokio::time::error::Elapsed) -> Trouble {
+    Trouble::Infrastructure("the projection's database did not answer in time".into())
+}
 
 /// What this runner believes to stand in its schema.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl<P: Projection> Runner<P> {
     /// Applies a batch, in one transaction unless the database refuses something in it: then in ever smaller parts, until the culprit stands alone and is parked.
     pub(super) async fn absorb(
         &self,
-        conn: &mut PgConnection,
+        lock: &mut ProjectionLock,
         schema: &str,
         memory: &mut Memory,
         batch: &SourceBatch,
@@ -100,7 +103,7 @@ impl<P: Projection> Runner<P> {
         loop {
             let range = from..all.min(from + size.max(1));
             let span = tracing::info_span!("projection.apply", otel.name = %format_args!("projection.{name}.apply"), projection = name, events = range.len());
-            match self.part(conn, schema, memory, batch, range.clone(), alarm).instrument(span).await? {
+            match self.part(lock, schema, memory, batch, range.clone(), alarm).instrument(span).await? {
                 Outcome::Moved => return Ok(Applied::Moved),
                 Outcome::Committed => {
                     metrics::counter!("projection_applied_total", "projection" => name).increment(range.len() as u64);
@@ -126,7 +129,7 @@ impl<P: Projection> Runner<P> {
 
     async fn part(
         &self,
-        conn: &mut PgConnection,
+        lock: &mut ProjectionLock,
         schema: &str,
         memory: &mut Memory,
         batch: &SourceBatch,
@@ -143,9 +146,9 @@ impl<P: Projection> Runner<P> {
             }
         }
         loop {
-            let folded = self.fold(&mut divided).await?;
+            let folded = lock.alive_while(self.fold(&mut divided)).await??;
             alarm.sound::<P>(divided.new_keys.len())?;
-            let transaction = self.transaction(conn, schema, memory, &part, folded.as_ref(), &divided);
+            let transaction = self.transaction(lock.connection(), schema, memory, &part, folded.as_ref(), &divided);
             match tokio::time::timeout(BOUND, transaction).await.map_err(timed_out)?? {
                 Outcome::Data(reason) if divided.ready.len() == 1 => divided.park(0, reason),
                 Outcome::Committed => {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use schemas::read_models::ReadModel;
-use sqlx::PgConnection;
 
 use super::batch::{Applied, Memory};
 use super::pace::Pace;
@@ -11,7 +10,7 @@ use super::{Runner, Trouble, parked, schema};
 use crate::crash::crash_point;
 use crate::fresh::Progress;
 use crate::log::source::{Checkpoints, SCAN};
-use crate::log::{EventSource, Projection, SourceError, checkpoint};
+use crate::log::{EventSource, Projection, ProjectionLock, SourceError, checkpoint};
 use crate::shutdown::Shutdown;
 
 /// How often lag is measured.
@@ -37,7 +36,7 @@ impl<P: Projection> Runner<P> {
     #[expect(clippy::too_many_arguments, reason = "all of a session's parts meet here, once")]
     pub(super) async fn follow(
         &self,
-        conn: &mut PgConnection,
+        lock: &mut ProjectionLock,
         name_of_schema: &str,
         source: &mut dyn EventSource,
         shutdown: &Shutdown,
@@ -51,9 +50,9 @@ impl<P: Projection> Runner<P> {
         let mut caught_up = false;
         let mut measured: Option<Instant> = None;
         'seek: loop {
-            let mut memory = Memory::load(conn, name_of_schema).await?;
+            let mut memory = Memory::load(lock.connection(), name_of_schema).await?;
             schema::serves::<P>(&memory.rows)?;
-            match source.seek(&checkpoint::begun(&memory.rows)).await {
+            match lock.alive_while(source.seek(&checkpoint::begun(&memory.rows))).await? {
                 Err(SourceError::Reassigned) => continue 'seek,
                 other => other.map_err(broken)?,
             }
@@ -65,7 +64,7 @@ impl<P: Projection> Runner<P> {
             loop {
                 if !caught_up {
                     if ends.is_none() {
-                        ends = Some(source.ends().await.map_err(broken)?);
+                        ends = Some(lock.alive_while(source.ends()).await?.map_err(broken)?);
                     }
                     caught_up = ends.as_ref().is_some_and(|ends| source.has_passed(ends));
                     match (caught_up, goal) {
@@ -76,12 +75,12 @@ impl<P: Projection> Runner<P> {
                 }
                 if measured.is_none_or(|at| at.elapsed() > LAG_EVERY) {
                     measured = Some(Instant::now());
-                    self.measure(source).await;
+                    lock.alive_while(self.measure(source)).await?;
                 }
                 let batch = tokio::select! {
                     biased;
                     () = shutdown.draining() => return Ok(Followed::Drained),
-                    batch = source.next_batch() => match batch {
+                    batch = lock.alive_while(source.next_batch()) => match batch? {
                         Err(SourceError::Reassigned) => continue 'seek,
                         other => other.map_err(broken)?,
                     },
@@ -90,7 +89,7 @@ impl<P: Projection> Runner<P> {
                     continue;
                 }
                 let began = Instant::now();
-                match self.absorb(conn, name_of_schema, &mut memory, &batch, alarm).await? {
+                match self.absorb(lock, name_of_schema, &mut memory, &batch, alarm).await? {
                     Applied::Moved => {
                         tracing::info!(projection = name, "another process moved the checkpoint; reading on from its rows");
                         continue 'seek;

@@ -13,13 +13,13 @@ use std::time::Duration;
 use schemas::Topic;
 use schemas::read_models::ReadModel;
 
-use super::{EventSource, Projection, SourceError};
+use super::{EventSource, Ownership, Projection, ProjectionLock, SourceError};
 use crate::config::StartError;
 use crate::fresh::{Progress, Reached};
 use crate::http::health::Readiness;
 use crate::shutdown::Shutdown;
 use follow::{Followed, Goal};
-use owner::Owner;
+use owner::ByRows;
 
 pub use parked::{ParkedKey, RetryError, list_parked, retry_parked, skip_parked};
 
@@ -44,8 +44,8 @@ pub struct RunnerConfig {
     pub announce: Arc<dyn Announce>,
     /// Where "caught up once" is told, under the projection's name.
     pub readiness: Readiness,
-    /// Exclusive (ledger source) or shared (Kafka) ownership.
-    pub exclusive: bool,
+    /// With whom it is run.
+    pub ownership: Ownership,
 }
 
 /// Runs one projection until the drain.
@@ -143,22 +143,26 @@ impl<P: Projection> Runner<P> {
         alarm: &mut parked::Alarm,
         moved: &mut bool,
     ) -> Result<Followed, Trouble> {
-        let Some(mut owner) = Owner::acquire::<P>(&self.config, source, shutdown).await? else { return Ok(Followed::Drained) };
-        if schema::prepare::<P>(owner.connection()).await? == schema::Prepared::Current {
-            return self.follow(owner.connection(), Self::NAME, source, shutdown, Goal::Never, alarm, moved).await;
-        }
-        // An older build stands here. Nobody else may fill its successor.
-        if !owner.alone(shutdown).await? {
+        let RunnerConfig { pool, readiness, ownership, .. } = &self.config;
+        let mut lock = ProjectionLock::connect(pool, Self::NAME).await?;
+        if !lock.acquire(*ownership, &ByRows::<P>::default(), source, readiness, shutdown).await? {
             return Ok(Followed::Drained);
         }
-        if schema::prepare::<P>(owner.connection()).await? == schema::Prepared::Current {
+        if schema::prepare::<P>(lock.connection()).await? == schema::Prepared::Current {
+            return self.follow(&mut lock, Self::NAME, source, shutdown, Goal::Never, alarm, moved).await;
+        }
+        // An older build stands here. Nobody else may fill its successor.
+        if !lock.alone(shutdown).await? {
+            return Ok(Followed::Drained);
+        }
+        if schema::prepare::<P>(lock.connection()).await? == schema::Prepared::Current {
             return Ok(Followed::CaughtUp);
         }
-        let next = schema::prepare_next::<P>(owner.connection()).await?;
+        let next = schema::prepare_next::<P>(lock.connection()).await?;
         tracing::info!(projection = Self::NAME, build = P::BUILD, "refilling; the older build serves meanwhile");
-        let followed = self.follow(owner.connection(), &next, source, shutdown, Goal::CatchUp, alarm, moved).await?;
+        let followed = self.follow(&mut lock, &next, source, shutdown, Goal::CatchUp, alarm, moved).await?;
         if matches!(followed, Followed::CaughtUp) {
-            schema::swap::<P>(owner.connection()).await?;
+            schema::swap::<P>(lock.connection()).await?;
             tracing::info!(projection = Self::NAME, build = P::BUILD, "refilled and swapped in");
         }
         // With a fresh connection, whose statements know nothing of the old tables.

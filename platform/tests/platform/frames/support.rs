@@ -73,7 +73,7 @@ impl Projection {
         for append in &appends {
             to.extend(at(self.topic, &[(append.partition, append.position)], append.position));
         }
-        Step { topic: self.topic, appends, bodies: vec![], gone: vec![], blocks: vec![], from: self.stands.clone(), to }
+        Step { topic: self.topic, appends, bodies: vec![], blocks: vec![], from: self.stands.clone(), to }
     }
 
     pub async fn take(&mut self, step: Step) -> Stepped {

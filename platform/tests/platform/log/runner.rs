@@ -1,5 +1,7 @@
 //! A projection of the tests' own, whose counter shows whether anything was applied twice.
 
+mod stalled;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +10,8 @@ use platform::config::StartError;
 use platform::fresh::Progress;
 use platform::http::health::Readiness;
 use platform::log::{
-    Announce, ApplyError, Batch, LedgerSource, Projection, ProjectionTx, RetryError, Runner, RunnerConfig, retry_parked, skip_parked,
+    Announce, ApplyError, Batch, LedgerSource, Ownership, Projection, ProjectionTx, RetryError, Runner, RunnerConfig, retry_parked,
+    skip_parked,
 };
 use platform::shutdown::Shutdown;
 use schemas::Topic;
@@ -20,6 +23,7 @@ use tokio::task::JoinHandle;
 use super::support::{FromKafka, TestLedger};
 
 const BOUND: Duration = Duration::from_secs(20);
+const STALLED: Duration = Duration::from_secs(2);
 
 struct TallyModel;
 impl ReadModel for TallyModel {
@@ -37,6 +41,8 @@ struct Switches {
     lenient: AtomicBool,
     /// Holds every transaction between apply and commit.
     hold: AtomicBool,
+    /// Holds every fold, as a vault does that answers slowly.
+    hold_folds: AtomicBool,
     held: AtomicUsize,
     folds: AtomicUsize,
 }
@@ -54,6 +60,9 @@ impl<const BUILD: i32> Projection for Tally<BUILD> {
 
     async fn fold(&self, batch: Batch<'_>) -> Result<Self::Folded, ApplyError> {
         self.0.folds.fetch_add(1, Ordering::Relaxed);
+        while self.0.hold_folds.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         if self.0.away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
             return Err(ApplyError::Infrastructure("the vault is away".into()));
         }
@@ -124,7 +133,12 @@ async fn start<const BUILD: i32>(ledger: &TestLedger) -> Running {
 async fn start_with<const BUILD: i32>(ledger: &TestLedger, switches: Arc<Switches>) -> Running {
     let (shutdown, readiness, heard) = (Shutdown::new(), Readiness::new(), Arc::new(Heard::default()));
     readiness.require("tally");
-    let config = RunnerConfig { pool: ledger.database.clone(), announce: heard.clone(), readiness: readiness.clone(), exclusive: true };
+    let config = RunnerConfig {
+        pool: ledger.database.clone(),
+        announce: heard.clone(),
+        readiness: readiness.clone(),
+        ownership: Ownership::Alone { stalled_after: STALLED },
+    };
     let source = Box::new(LedgerSource::new(ledger.feed().await));
     let runner = Runner::new(Tally::<BUILD>(switches.clone()), config);
     let task = tokio::spawn(runner.run(source, shutdown.clone()));
@@ -394,8 +408,12 @@ pub(super) async fn shared(world: &FromKafka) {
     let run = async || {
         let (shutdown, readiness, heard) = (Shutdown::new(), Readiness::new(), Arc::new(Heard::default()));
         readiness.require("tally");
-        let config =
-            RunnerConfig { pool: ledger.database.clone(), announce: heard.clone(), readiness: readiness.clone(), exclusive: false };
+        let config = RunnerConfig {
+            pool: ledger.database.clone(),
+            announce: heard.clone(),
+            readiness: readiness.clone(),
+            ownership: Ownership::Shared,
+        };
         let switches = Arc::new(Switches::default());
         let source = Box::new(world.reader("tally").await);
         let task = tokio::spawn(Runner::new(Tally::<1>(switches.clone()), config).run(source, shutdown.clone()));

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::print;
 use super::traffic::{self, Pace};
 use crate::bench::TargetOptions;
-use crate::bench::pairs;
+use crate::bench::pairs::{self, WritingOptions};
 use crate::bench::processes::cpu_seconds;
 use crate::bench::report::percentile;
 use crate::bench::target::Target;
@@ -21,18 +21,8 @@ use crate::bench::target::Target;
 pub struct Options {
     #[command(flatten)]
     target: TargetOptions,
-    /// Pairs, each with one HTTP connection and one socket.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pairs: u32,
-    /// How long to send.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Open loop: this many messages per second, whatever the answers do. Without it each pair sends as soon as it has its answer.
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Bytes of `encrypted_content`.
-    #[arg(long, default_value_t = 600)]
-    bytes: usize,
+    #[command(flatten)]
+    writing: WritingOptions,
     /// Recipients acknowledge each message over their socket, as clients do: one more event for each.
     #[arg(long)]
     acknowledge: bool,
@@ -70,11 +60,11 @@ pub async fn run(options: Options) -> Result<()> {
 async fn measure(options: &Options, target: &Target) -> Result<(Figures, Option<String>)> {
     let registering = options.target.bar(0, "registering");
     let run = Uuid::now_v7().simple().to_string();
-    let pairs = pairs::register(&target.url, &run, options.pairs, &registering).await?;
+    let pairs = pairs::register(&target.url, &run, options.writing.pairs, &registering).await?;
     registering.finish_and_clear();
     let before = target.usage();
-    let end = Instant::now() + Duration::from_secs(options.seconds);
-    let pace = Pace { end, rate: options.rate, bytes: options.bytes, acknowledge: options.acknowledge };
+    let end = Instant::now() + Duration::from_secs(options.writing.seconds);
+    let pace = Pace { end, rate: options.writing.rate, bytes: options.writing.bytes, acknowledge: options.acknowledge };
     let traffic = traffic::between(pairs, pace).await?;
     let cpu = cpu_seconds(&before, &target.usage());
     let mut answered = traffic.answered;

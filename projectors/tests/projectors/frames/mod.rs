@@ -4,4 +4,5 @@
 mod faults;
 mod fold;
 mod following;
+mod stalled;
 mod world;

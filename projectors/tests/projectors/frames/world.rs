@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use platform::frames::{FrameLog, Kept, Places};
 use platform::fresh::{Progress, Reached};
 use platform::http::health::Readiness;
-use platform::log::{Checkpoints, Ends, EventSource, LEDGER, Origin, SCAN, SourceBatch, SourceError};
+use platform::log::{Checkpoints, Ends, EventSource, LEDGER, Origin, Ownership, SCAN, SourceBatch, SourceError};
 use platform::marks::Heads;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -116,7 +116,7 @@ impl World {
                 heads: heads.clone(),
                 pool: self.pool.clone(),
                 readiness: readiness.clone(),
-                exclusive: true,
+                ownership: Ownership::Alone { stalled_after: Duration::from_secs(2) },
             };
             let source = Box::new(Source { topic, generation: 1, ledger: ledger.clone(), batch, scanned: 0 });
             let shutdown = shutdown.clone();

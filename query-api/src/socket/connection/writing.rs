@@ -133,7 +133,7 @@ impl Connection {
         }
         let cursor = self.cursor();
         let Some(Owed::Waited(_, told)) = self.owed.pop_front() else { return None };
-        (may == Push::Yes).then(|| Next::Text(told.with_cursor(&cursor)))
+        (may == Push::Yes && !self.is_deleted(&told)).then(|| Next::Text(told.with_cursor(&cursor)))
     }
 
     fn next_of_event(&mut self) -> Option<Next> {
@@ -165,7 +165,7 @@ impl Connection {
             self.owed.pop_front();
             return None;
         };
-        if may == Push::No {
+        if may == Push::No || self.is_deleted(told) {
             return None;
         }
         if let Some(said) = &told.then {
@@ -180,6 +180,11 @@ impl Connection {
             self.answers.push_front(text.clone());
         }
         Some(Next::Text(text))
+    }
+
+    /// Whether its message is gone: what was read of it before must not leave.
+    fn is_deleted(&self, told: &Told) -> bool {
+        told.message.is_some_and(|message| self.seat.held.is_deleted(message))
     }
 
     /// Whether somebody is blocked is not known: Redis is away, or was.
