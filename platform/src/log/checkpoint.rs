@@ -19,13 +19,6 @@ pub(crate) struct Row {
 /// All rows of a projection, as somebody remembers or finds them.
 pub(crate) type Rows = BTreeMap<(Topic, i32), Row>;
 
-/// What was found under the lock.
-#[derive(Debug)]
-pub(crate) struct Locked {
-    pub(crate) rows: Rows,
-    pub(crate) anything_parked: bool,
-}
-
 /// Makes one row per partition and one for the source's scan, so that there is always a row to lock.
 pub(crate) async fn create(conn: &mut PgConnection, topic: Topic, build: i32) -> Result<(), sqlx::Error> {
     sqlx::query!(
@@ -68,21 +61,6 @@ pub(crate) async fn load(conn: &mut PgConnection) -> Result<Rows, sqlx::Error> {
     Ok(rows.into_iter().filter_map(|row| Some(((row.topic.parse().ok()?, row.partition), row!(row)))).collect())
 }
 
-/// Locks the rows of these partitions, always in the same order.
-pub(crate) async fn lock(conn: &mut PgConnection, topic: Topic, partitions: &[i32]) -> Result<Locked, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT partition, build, state, incarnation, generation, last_position, source, next_offset,
-                  EXISTS (SELECT FROM parked) AS "anything_parked!"
-             FROM checkpoints WHERE topic = $1 AND partition = ANY ($2) ORDER BY partition FOR UPDATE OF checkpoints"#,
-        topic.service(),
-        partitions
-    )
-    .fetch_all(conn)
-    .await?;
-    let anything_parked = rows.iter().any(|row| row.anything_parked);
-    Ok(Locked { rows: rows.into_iter().map(|row| ((topic, row.partition), row!(row))).collect(), anything_parked })
-}
-
 /// Checkpoints as a statement takes them: a column each, for `unnest`.
 #[derive(Debug, Default)]
 pub struct Columns {
@@ -120,25 +98,60 @@ impl Columns {
     }
 }
 
-/// Moves locked rows.
-pub(crate) async fn advance(conn: &mut PgConnection, checkpoints: &Checkpoints) -> Result<(), sqlx::Error> {
-    let to = Columns::of(checkpoints);
-    sqlx::query!(
-        "UPDATE checkpoints AS c SET incarnation = n.incarnation, generation = n.generation, last_position = n.last_position, source = n.source, next_offset = n.next_offset
-           FROM unnest($1::text[], $2::int[], $3::uuid[], $4::int[], $5::bigint[], $6::text[], $7::bigint[])
-                AS n (topic, partition, incarnation, generation, last_position, source, next_offset)
-          WHERE c.topic = n.topic AND c.partition = n.partition",
-        &to.topics,
-        &to.partitions,
-        &to.incarnations,
-        &to.generations,
-        &to.positions,
-        &to.sources,
-        &to.offsets
-    )
-    .execute(conn)
-    .await?;
+/// Locks the row of a partition: whoever moves it waits.
+pub(crate) async fn lock(conn: &mut PgConnection, topic: Topic, partition: i32) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE", topic.service(), partition).execute(conn).await?;
     Ok(())
+}
+
+/// How checkpoints were moved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Advanced {
+    /// All of them; whether anything is parked.
+    All { anything_parked: bool },
+    /// Some rows are not what was believed. Whoever goes on must not commit.
+    Moved,
+}
+
+/// Locks rows, always in the same order, and moves them if they all stand where they are believed to stand, live and of this build: fence and checkpoint in one round trip.
+/// Who waits for a lock compares what the other has committed.
+pub(crate) async fn advance(conn: &mut PgConnection, build: i32, believed: &Rows, to: &Checkpoints) -> Result<Advanced, sqlx::Error> {
+    let from = to.keys().map(|place| Some((*place, believed.get(place).filter(|row| row.live && row.build == build)?.checkpoint.clone())));
+    let Some(from) = from.collect::<Option<Checkpoints>>() else { return Ok(Advanced::Moved) };
+    let (from, next) = (Columns::of(&from), Columns::of(to));
+    let moved = sqlx::query_scalar!(
+        r#"WITH moves AS (
+             SELECT * FROM unnest($2::text[], $3::int[], $4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bigint[],
+                                  $9::uuid[], $10::int[], $11::bigint[], $12::text[], $13::bigint[])
+                 AS m (topic, partition, was_incarnation, was_generation, was_position, was_source, was_offset, incarnation, generation, last_position, source, next_offset)
+           ), locked AS (
+             SELECT c.topic, c.partition FROM checkpoints AS c JOIN moves AS m USING (topic, partition)
+              WHERE c.build = $1 AND c.state = 'live' AND c.incarnation = m.was_incarnation AND c.generation = m.was_generation
+                AND c.last_position = m.was_position AND c.source = m.was_source AND c.next_offset = m.was_offset
+              ORDER BY c.topic, c.partition FOR UPDATE OF c
+           )
+           UPDATE checkpoints AS c
+              SET incarnation = m.incarnation, generation = m.generation, last_position = m.last_position, source = m.source, next_offset = m.next_offset
+             FROM moves AS m JOIN locked USING (topic, partition)
+            WHERE c.topic = m.topic AND c.partition = m.partition
+           RETURNING EXISTS (SELECT FROM parked) AS "anything_parked!""#,
+        build,
+        &next.topics,
+        &next.partitions,
+        &from.incarnations,
+        &from.generations,
+        &from.positions,
+        &from.sources,
+        &from.offsets,
+        &next.incarnations,
+        &next.generations,
+        &next.positions,
+        &next.sources,
+        &next.offsets
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(if moved.len() == to.len() { Advanced::All { anything_parked: moved.contains(&true) } } else { Advanced::Moved })
 }
 
 /// What a source is sent to: rows of partitions that have been begun.

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::follow::count;
 use super::parked::{self, Alarm, Parking};
 use super::{Runner, Trouble, schema};
-use crate::log::checkpoint::{self, Row, Rows};
+use crate::log::checkpoint::{self, Advanced, Rows};
 use crate::log::source::{SCAN, SourceBatch};
 use crate::log::{ApplyError, Projection, ProjectionLock};
 
@@ -187,22 +187,16 @@ impl<P: Projection> Runner<P> {
     ) -> Result<Outcome, sqlx::Error> {
         let checkpoints = part.checkpoints();
         let mut tx = schema::begin(conn, schema).await?;
-        for topic in P::Model::READS {
-            let partitions: Vec<i32> = checkpoints.keys().filter(|(t, _)| t == topic).map(|(_, partition)| *partition).collect();
-            if partitions.is_empty() {
-                continue;
-            }
-            let locked = checkpoint::lock(&mut tx, *topic, &partitions).await?;
-            let remembered = partitions.iter().all(|p| locked.rows.get(&(*topic, *p)) == memory.rows.get(&(*topic, *p)));
-            let ours = locked.rows.len() == partitions.len() && locked.rows.values().all(|row: &Row| row.live && row.build == P::BUILD);
-            let same_parked = if locked.anything_parked { parked::keys(&mut tx).await? == memory.parked } else { memory.parked.is_empty() };
-            if !(remembered && ours && same_parked) {
-                tx.rollback().await?;
-                return Ok(Outcome::Moved);
-            }
+        let same_parked = match checkpoint::advance(&mut tx, P::BUILD, &memory.rows, &checkpoints).await? {
+            Advanced::Moved => false,
+            Advanced::All { anything_parked: true } => parked::keys(&mut tx).await? == memory.parked,
+            Advanced::All { anything_parked: false } => memory.parked.is_empty(),
+        };
+        if !same_parked {
+            tx.rollback().await?;
+            return Ok(Outcome::Moved);
         }
         if crate::crash::sabotaged("projection.checkpoint_first") {
-            checkpoint::advance(&mut tx, &checkpoints).await?;
             tx.commit().await?;
             tx = schema::begin(conn, schema).await?;
         }
@@ -219,7 +213,6 @@ impl<P: Projection> Runner<P> {
             }
         }
         parked::store(&mut tx, &divided.parking).await?;
-        checkpoint::advance(&mut tx, &checkpoints).await?;
         if cfg!(debug_assertions) {
             crate::crash::crash_point(&format!("projection.{}.before_commit", P::Model::NAME));
         }

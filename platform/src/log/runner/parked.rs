@@ -240,7 +240,7 @@ pub async fn skip_parked<P: Projection>(pool: &PgPool, topic: Topic, partition_k
     let mut conn = pool.acquire().await?;
     let Some(event) = first(&mut conn, P::Model::NAME, topic, partition_key).await? else { return Ok(None) };
     let mut tx = schema::begin(&mut conn, P::Model::NAME).await?;
-    checkpoint::lock(&mut tx, topic, &[partition(event.key_hash, Topic::PARTITIONS)]).await?;
+    checkpoint::lock(&mut tx, topic, partition(event.key_hash, Topic::PARTITIONS)).await?;
     remove(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(Some(event.position))
@@ -280,7 +280,7 @@ async fn retry_one<P: Projection>(projection: &P, conn: &mut PgConnection, event
     };
     let mut tx = schema::begin(conn, P::Model::NAME).await?;
     // The runner locks the same row before it queues anything behind this key.
-    checkpoint::lock(&mut tx, event.topic, &[partition(event.key_hash, Topic::PARTITIONS)]).await?;
+    checkpoint::lock(&mut tx, event.topic, partition(event.key_hash, Topic::PARTITIONS)).await?;
     if !remove(&mut tx, &event).await? {
         // Somebody else was faster.
         return Ok(tx.rollback().await?);
