@@ -31,6 +31,8 @@ struct Line {
     established: At,
     /// What the cursor had seen.
     inherited: HashSet<Thing>,
+    /// What it stood for before it was resumed while it was open: cursors of those frames go on from there.
+    earlier: Vec<Earlier>,
     /// After how many frames, what.
     brought: Vec<(usize, Thing)>,
     known: HashSet<Thing>,
@@ -42,6 +44,15 @@ struct Line {
     /// Up to where nothing is missing, or was said to be.
     whole: HashMap<Pair, usize>,
     ended: bool,
+}
+
+/// A line up to the frame before an open socket's `resumed`.
+#[derive(Debug)]
+struct Earlier {
+    frames: usize,
+    begun: At,
+    established: At,
+    inherited: HashSet<Thing>,
 }
 
 pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
@@ -88,6 +99,7 @@ impl Line {
             begun: at,
             established: at,
             inherited: HashSet::new(),
+            earlier: Vec::new(),
             brought: Vec::new(),
             known: HashSet::new(),
             frames: 0,
@@ -98,15 +110,21 @@ impl Line {
         }
     }
 
-    /// What a cursor of this line stands for.
-    fn seen(&self, seen: Seen) -> HashSet<Thing> {
+    /// What a cursor of this line stands for, and since when there has been that line.
+    fn seen(&self, seen: Seen) -> (HashSet<Thing>, At, At) {
         let own = self.brought.iter().filter(|(frames, _)| *frames <= seen.frames).map(|(_, thing)| *thing);
-        self.inherited.iter().copied().chain(own).collect()
+        let earlier = self.earlier.iter().find(|earlier| seen.frames <= earlier.frames);
+        let (inherited, begun, established) = earlier
+            .map_or((&self.inherited, self.begun, self.established), |earlier| (&earlier.inherited, earlier.begun, earlier.established));
+        (inherited.iter().copied().chain(own).collect(), begun, established)
     }
 
     fn go_on_from(&mut self, from: &Self, seen: Seen) {
-        self.inherited = from.seen(seen);
-        (self.begun, self.established) = (from.begun, from.established);
+        if let Some(frames) = self.frames.checked_sub(1) {
+            let inherited = std::mem::take(&mut self.inherited);
+            self.earlier.push(Earlier { frames, begun: self.begun, established: self.established, inherited });
+        }
+        (self.inherited, self.begun, self.established) = from.seen(seen);
         self.whole.clear();
     }
 
