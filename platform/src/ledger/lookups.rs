@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{Metadata, Recorded, Timestamp};
+use schemas::{Recorded, Timestamp};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::connection::lane;
+use super::row::Row;
 use super::{AppendError, CommandRecord, Ledger};
 
 /// How long a look-up may take.
@@ -35,21 +36,6 @@ impl std::fmt::Debug for Secret {
 pub(super) struct Answered {
     pub digest: Vec<u8>,
     pub positions: Vec<i64>,
-}
-
-struct Row {
-    position: i64,
-    aggregate_type: String,
-    aggregate_id: String,
-    sequence: i64,
-    event_type: String,
-    event_version: String,
-    payload: Json<Box<RawValue>>,
-    metadata: Json<Box<RawValue>>,
-    partition_key: String,
-    key_hash: i32,
-    event_id: Uuid,
-    recorded_at: OffsetDateTime,
 }
 
 impl Ledger {
@@ -244,28 +230,7 @@ impl Ledger {
     }
 
     fn recorded(&self, row: Row) -> Recorded {
-        // Metadata says why and by whom, never what: when somebody else's tool wrote it otherwise, the event still counts.
-        let metadata = serde_json::from_str(row.metadata.get()).unwrap_or_else(|error| {
-            tracing::warn!(position = row.position, %error, "an event's metadata cannot be read; it goes on without");
-            Metadata::default()
-        });
-        Recorded {
-            topic: self.topic(),
-            incarnation: self.incarnation(),
-            position: row.position,
-            prev_position: None,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            event_version: row.event_version,
-            payload: row.payload.0,
-            metadata,
-            partition_key: row.partition_key,
-            key_hash: row.key_hash,
-            event_id: row.event_id,
-            recorded_at: Timestamp::from(row.recorded_at),
-        }
+        row.recorded(self.topic(), self.incarnation())
     }
 }
 

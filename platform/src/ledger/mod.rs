@@ -19,6 +19,7 @@ mod problem;
 mod publisher;
 mod queue;
 mod redact;
+mod row;
 mod sqlstate;
 mod unit;
 mod writer;

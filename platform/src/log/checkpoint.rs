@@ -100,7 +100,9 @@ impl Columns {
 
 /// Locks the row of a partition: whoever moves it waits.
 pub(crate) async fn lock(conn: &mut PgConnection, topic: Topic, partition: i32) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE", topic.service(), partition).execute(conn).await?;
+    sqlx::query!("SELECT FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE", topic.service(), partition)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -10,13 +10,13 @@ use hyper::Method;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::TargetOptions;
 use super::fill;
 use super::pairs;
 use super::processes::cpu_seconds;
 use super::read_back;
 use super::report::percentile;
 use super::target::Target;
+use super::{TargetOptions, print};
 use crate::client::Client;
 use crate::settings::Flags;
 
@@ -81,11 +81,7 @@ pub async fn run(options: Options, flags: Flags) -> Result<()> {
     let figures = measure(&options, flags, &target).await;
     target.close().await?;
     let figures = figures?;
-    if options.target.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    } else {
-        print!("{}", figures.table());
-    }
+    print(options.target.json, &figures, &figures.table())?;
     Ok(())
 }
 

@@ -12,12 +12,12 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::TargetOptions;
 use super::pairs;
 use super::processes::{Part, cpu_seconds, usage};
 use super::report::percentile;
 use super::send::{self, Sent};
 use super::target::Target;
+use super::{TargetOptions, print};
 use crate::client::Client;
 
 /// Hashes made here before and after, to compare a login with.
@@ -89,11 +89,7 @@ pub async fn run(options: Options) -> Result<()> {
     let figures = measure(&options, &target).await;
     target.close().await?;
     let figures = figures?;
-    if options.target.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    } else {
-        print!("{}", figures.table());
-    }
+    print(options.target.json, &figures, &figures.table())?;
     Ok(())
 }
 

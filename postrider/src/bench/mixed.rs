@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::TargetOptions;
 use super::pairs::{self, Pair};
 use super::processes::cpu_seconds;
 use super::report::percentile;
 use super::target::Target;
+use super::{TargetOptions, print};
 use crate::client::Client;
 
 /// How often memory and lag are looked at.
@@ -148,11 +148,7 @@ pub async fn run(options: Options) -> Result<()> {
     let figures = measure(&options, &target).await;
     target.close().await?;
     let figures = figures?;
-    if options.target.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    } else {
-        print!("{}", figures.table());
-    }
+    print(options.target.json, &figures, &figures.table())?;
     if let Some(first) = &figures.first_error {
         bail!("{} requests failed; the first one: {first}", figures.errors);
     }

@@ -19,6 +19,7 @@ mod verify;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::settings::Flags;
 
@@ -83,4 +84,14 @@ pub async fn run(bench: Bench, flags: Flags) -> Result<()> {
         Bench::Sockets(what) => sockets::run(what, flags).await,
         Bench::Compare(options) => compare::run(&options).await,
     }
+}
+
+/// Prints what was measured.
+fn print(json: bool, figures: &impl Serialize, table: &str) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(figures)?);
+    } else {
+        print!("{table}");
+    }
+    Ok(())
 }

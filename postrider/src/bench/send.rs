@@ -11,11 +11,11 @@ use hyper::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::TargetOptions;
 use super::pairs::{self, Pair, WritingOptions};
 use super::report::{Report, percentile};
 use super::target::Target;
 use super::verify;
+use super::{TargetOptions, print};
 
 /// How long a pair waits after a request that failed.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
@@ -50,11 +50,7 @@ pub async fn run(options: Options) -> Result<()> {
     let report = measure(&options, &target).await;
     target.close().await?;
     let report = report?;
-    if options.target.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", report.table());
-    }
+    print(options.target.json, &report, &report.table())?;
     match &report.first_error {
         Some(first) => bail!("{} requests failed; the first one: {first}", report.errors),
         None => Ok(()),

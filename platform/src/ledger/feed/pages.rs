@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::{Metadata, Recorded, Timestamp, Topic};
+use schemas::Topic;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Page;
 use crate::crash::sabotaged;
+use crate::ledger::row::Row;
 
 /// Events of a page at most.
 pub(super) const PAGE_EVENTS: usize = 2_000;
@@ -129,22 +130,6 @@ pub(super) async fn before_newest(pool: &PgPool, aggregate: Option<(&str, &str)>
     Ok(position?.unwrap_or(0))
 }
 
-/// An event, as the table has it.
-struct Row {
-    position: i64,
-    aggregate_type: String,
-    aggregate_id: String,
-    sequence: i64,
-    event_type: String,
-    event_version: String,
-    payload: Json<Box<RawValue>>,
-    metadata: Json<Box<RawValue>>,
-    partition_key: String,
-    key_hash: i32,
-    event_id: Uuid,
-    recorded_at: time::OffsetDateTime,
-}
-
 fn page(topic: Topic, meta: LedgerMeta, position: i64, rows: Vec<Row>) -> Page {
     let mut page = Page { events: Vec::with_capacity(rows.len()), scanned: position };
     for row in rows {
@@ -152,31 +137,7 @@ fn page(topic: Topic, meta: LedgerMeta, position: i64, rows: Vec<Row>) -> Page {
         if topic == Topic::Messages && sabotaged("feed.skip") {
             continue;
         }
-        page.events.push(Arc::new(Recorded {
-            topic,
-            incarnation: meta.incarnation,
-            position: row.position,
-            prev_position: None,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            event_version: row.event_version,
-            payload: row.payload.0,
-            metadata: metadata(row.position, &row.metadata.0),
-            partition_key: row.partition_key,
-            key_hash: row.key_hash,
-            event_id: row.event_id,
-            recorded_at: Timestamp::from(row.recorded_at),
-        }));
+        page.events.push(Arc::new(row.recorded(topic, meta.incarnation)));
     }
     page
-}
-
-/// Metadata says why and by whom, never what: when somebody else's tool wrote it otherwise, the event still counts.
-fn metadata(position: i64, json: &RawValue) -> Metadata {
-    serde_json::from_str(json.get()).unwrap_or_else(|error| {
-        tracing::warn!(position, %error, "an event's metadata cannot be read; it goes on without");
-        Metadata::default()
-    })
 }

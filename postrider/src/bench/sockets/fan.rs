@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::traffic::micros;
-use super::{brought, print, room_for};
-use crate::bench::TargetOptions;
+use super::{brought, room_for};
 use crate::bench::pairs;
 use crate::bench::report::percentile;
 use crate::bench::target::Target;
+use crate::bench::{TargetOptions, print};
 use crate::client::socket::{Heard, Socket};
 
 /// How long the last socket may take.

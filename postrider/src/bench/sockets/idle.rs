@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{print, room_for};
-use crate::bench::TargetOptions;
+use super::room_for;
 use crate::bench::pairs;
 use crate::bench::processes::{Part, Usage};
 use crate::bench::target::Target;
+use crate::bench::{TargetOptions, print};
 use crate::client::socket::{Address, Heard, Socket};
 
 /// One source address has ports for 28,000 connections.

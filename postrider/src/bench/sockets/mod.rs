@@ -9,7 +9,7 @@ mod waiting;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::descriptors;
@@ -69,14 +69,4 @@ fn brought(frame: &str) -> Result<Option<Uuid>> {
         "relay_message" => frame.data.map(|data| data.id),
         _ => None,
     })
-}
-
-/// Prints what was measured.
-fn print(json: bool, figures: &impl Serialize, table: &str) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(figures)?);
-    } else {
-        print!("{table}");
-    }
-    Ok(())
 }

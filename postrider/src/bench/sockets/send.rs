@@ -8,13 +8,12 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::print;
 use super::traffic::{self, Pace};
-use crate::bench::TargetOptions;
 use crate::bench::pairs::{self, WritingOptions};
 use crate::bench::processes::cpu_seconds;
 use crate::bench::report::percentile;
 use crate::bench::target::Target;
+use crate::bench::{TargetOptions, print};
 
 /// Pairs of people, the recipient's socket open: how long until the sender's 2xx, and until the recipient has the frame, from one clock. Everything with a 2xx must come, once.
 #[derive(Debug, Args)]

@@ -9,12 +9,12 @@ use hyper::Method;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::brought;
 use super::traffic::{self, Pace};
-use super::{brought, print};
-use crate::bench::TargetOptions;
 use crate::bench::pairs::{self, Pair};
 use crate::bench::report::percentile;
 use crate::bench::target::Target;
+use crate::bench::{TargetOptions, print};
 use crate::bench::{fill, read_back};
 use crate::settings::Flags;
 

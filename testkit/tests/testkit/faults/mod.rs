@@ -32,8 +32,10 @@ fn said(variable: &str) -> Option<u64> {
 fn run(processes: usize, seconds: u64) -> Run {
     let seed = said("POSTRIDER_TEST_SEED").unwrap_or_else(|| uuid::Uuid::now_v7().as_u64_pair().1 & 0xFFFF_FFFF);
     eprintln!("POSTRIDER_TEST_SEED={seed}");
-    let length = Duration::from_secs(seconds);
-    Run { seed, length, processes, people: 4, devices: 2, blows: true, settling: Duration::from_secs(20), config: SystemConfig::default() }
+    // Shorter than some pauses: whoever stands still is replaced meanwhile.
+    let config = SystemConfig::default().env("POSTRIDER_PROJECTIONS__STALLED_AFTER_SECONDS", 3);
+    let (length, settling) = (Duration::from_secs(seconds), Duration::from_secs(20));
+    Run { seed, length, processes, people: 4, devices: 2, blows: true, settling, config }
 }
 
 async fn keeps_its_promises(run: Run) {

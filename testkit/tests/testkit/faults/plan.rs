@@ -135,7 +135,7 @@ impl Strike {
         let blow = match dice.below(16) {
             0..3 => Blow::Kill { process },
             3 => Blow::Stop { process },
-            4..6 => Blow::Pause { process, length },
+            4..6 => Blow::Pause { process, length: length * 2 },
             6..8 => Blow::KillPostgres,
             8 => Blow::PausePostgres(length),
             9..11 => Blow::KillRedis(length / 4),

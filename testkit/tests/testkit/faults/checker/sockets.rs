@@ -31,6 +31,8 @@ struct Line {
     established: At,
     /// What the cursor had seen.
     inherited: HashSet<Thing>,
+    /// What it stood for before it was resumed, or reset, while it was open: cursors of those frames go on from there.
+    earlier: Vec<Earlier>,
     /// After how many frames, what.
     brought: Vec<(usize, Thing)>,
     known: HashSet<Thing>,
@@ -44,6 +46,15 @@ struct Line {
     /// Up to where nothing is missing, or was said to be.
     whole: HashMap<Pair, usize>,
     ended: bool,
+}
+
+/// A line up to the frame before an open socket's `resumed` or `resume_reset`.
+#[derive(Debug)]
+struct Earlier {
+    frames: usize,
+    begun: At,
+    established: At,
+    inherited: HashSet<Thing>,
 }
 
 pub(super) fn check(events: &[Event], facts: &Facts, found: &mut Found) {
@@ -101,6 +112,7 @@ impl Line {
             begun: at,
             established: at,
             inherited: HashSet::new(),
+            earlier: Vec::new(),
             brought: Vec::new(),
             known: HashSet::new(),
             frames: 0,
@@ -112,16 +124,27 @@ impl Line {
         }
     }
 
-    /// What a cursor of this line stands for.
-    fn seen(&self, seen: Seen) -> HashSet<Thing> {
+    /// What a cursor of this line stands for, and since when there has been that line.
+    fn seen(&self, seen: Seen) -> (HashSet<Thing>, At, At) {
         let own = self.brought.iter().filter(|(frames, _)| *frames <= seen.frames).map(|(_, thing)| *thing);
-        self.inherited.iter().copied().chain(own).collect()
+        let earlier = self.earlier.iter().find(|earlier| seen.frames <= earlier.frames);
+        let (inherited, begun, established) = earlier
+            .map_or((&self.inherited, self.begun, self.established), |earlier| (&earlier.inherited, earlier.begun, earlier.established));
+        (inherited.iter().copied().chain(own).collect(), begun, established)
     }
 
     fn go_on_from(&mut self, from: &Self, seen: Seen) {
-        self.inherited = from.seen(seen);
-        (self.begun, self.established) = (from.begun, from.established);
+        self.turns();
+        (self.inherited, self.begun, self.established) = from.seen(seen);
         self.whole.clear();
+    }
+
+    /// From the frame that has just come on, it stands for something else.
+    fn turns(&mut self) {
+        if let Some(frames) = self.frames.checked_sub(1) {
+            let (begun, established, inherited) = (self.begun, self.established, self.inherited.clone());
+            self.earlier.push(Earlier { frames, begun, established, inherited });
+        }
     }
 
     fn has(&self, thing: Thing) -> bool {
@@ -177,6 +200,7 @@ impl Ear<'_> {
     /// The client has what was before from lists. What still waits has to come, unless it came; what comes later as well. Unasked, it answers nothing.
     fn reset(&mut self, line: &mut Line, unasked: bool) {
         line.frames += 1;
+        line.turns();
         if std::mem::take(&mut line.opening) {
             line.inherited.clear();
             line.begun = line.connected;

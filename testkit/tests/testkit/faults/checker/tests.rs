@@ -208,6 +208,16 @@ fn who_is_told_to_reload_lacks_what_was_taken_before_and_nothing_else() {
 }
 
 #[test]
+fn a_cursor_from_before_a_resume_of_its_open_socket_stands_for_no_more_than_it_had_seen() {
+    let story = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).brings(1, ANN, BOB, 1).ends(1).connects(BOB, 2);
+    let asked = story.and(Event::Resumes { socket: 2, after: Seen { socket: 1, frames: 2 } }).says(2, Frame::Resumed).ends(2);
+    let resumed = |frames| asked.clone().resumes(BOB, 3, 2, frames).brings(3, ANN, BOB, 1).says(3, Frame::Resumed).ends(3);
+    let shown = |story: Story| story.shows(&[(1, false)], [&[], &[1]], [0, 1]).broken();
+    assert_eq!(shown(resumed(1)), [], "what waits comes again");
+    assert_eq!(shown(resumed(2)), [Rule::NothingTwice]);
+}
+
+#[test]
 fn a_message_before_an_earlier_one_is_out_of_order() {
     let story = Story::new().connects(BOB, 1).sends(ANN, BOB, 1).sends(ANN, BOB, 2).brings(1, ANN, BOB, 2).brings(1, ANN, BOB, 1);
     assert!(story.shows(&[(1, false), (2, false)], [&[], &[1, 2]], [0, 2]).broken().contains(&Rule::InOrder));
