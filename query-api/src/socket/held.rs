@@ -31,6 +31,8 @@ pub(super) struct Held {
     pub(super) settling: AtomicBool,
     /// Who wants it to stay, changed under the lock of the map that it stands in.
     claims: AtomicUsize,
+    /// Sockets that are open, or about to be.
+    seats: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -76,6 +78,7 @@ impl Held {
             rendering: tokio::sync::Mutex::new(()),
             settling: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
+            seats: AtomicUsize::new(0),
             state: Mutex::new(state),
         }
     }
@@ -87,6 +90,15 @@ impl Held {
     /// Whether it was the last.
     pub(super) fn give_up_claim(&self) -> bool {
         self.claims.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Takes a place for one more socket; whether there was one.
+    pub(super) fn take_seat(&self, most: usize) -> bool {
+        self.seats.try_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < most).then_some(taken + 1)).is_ok()
+    }
+
+    pub(super) fn give_back_seat(&self) {
+        self.seats.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

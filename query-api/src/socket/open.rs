@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Sockets;
 use super::connection::{Connection, say_goodbye};
-use super::hub::{Hub, away, too_many};
+use super::hub::{Hub, away, too_many, too_many_own};
 use super::outbox::End;
 use super::upgrade::{Upgrade, upgrade_required};
 
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Api<Sockets> {
             .query("ticket", text(), "A ticket, in place of the header.")
             .query("cursor", text(), "The last one that an earlier socket has given: what came after it is told first.")
             .status(101)
-            .refuses([away(), too_many(), upgrade_required()]),
+            .refuses([away(), too_many(), too_many_own(), upgrade_required()]),
     )
 }
 
