@@ -197,13 +197,30 @@ impl Hub {
     fn note(&self, users: &[UserId], text: &str) {
         if let Some(BlockNote { by, towards, stands }) = BlockNote::read(text) {
             for user in [by, towards] {
-                if let Some(held) = self.held(user) {
-                    held.block((by, towards), stands);
+                if let Some(held) = self.held(user)
+                    && let Some(change) = held.block((by, towards), stands)
+                {
+                    self.tell_apart(&held, vec![change]);
                 }
             }
         } else if let Some(said) = Said::read(text) {
             users.iter().filter_map(|user| self.held(*user)).for_each(|held| held.say(&said));
         }
+    }
+
+    /// Who is kept away is gone, as far as a user's sockets see, and is here again when that is over.
+    fn tell_apart(&self, held: &Arc<Held>, changes: Vec<(UserId, bool)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let (attendance, held) = (self.inner.below.attendance.clone(), held.clone());
+        tokio::spawn(async move {
+            for (peer, apart) in changes {
+                if let Some(said) = attendance.told_apart(held.user, peer, apart).await {
+                    held.say(&said);
+                }
+            }
+        });
     }
 
     /// Reads what was missed of a user, for all of their sockets; while Redis does not answer, again and again.
@@ -265,7 +282,7 @@ impl Hub {
     }
 
     /// Learns who has blocked, or is blocked by, a user.
-    async fn settle(&self, held: &Held) -> Result<(), Problem> {
+    async fn settle(&self, held: &Arc<Held>) -> Result<(), Problem> {
         held.look_up_blocks();
         let (user, since, freshness) = (held.user, Instant::now(), &self.inner.below.freshness);
         if !freshness.settle::<Blocks>(&[user]).await {
@@ -283,7 +300,8 @@ impl Hub {
             })
         })
         .await?;
-        held.set_blocks(blocks.into_iter().map(|block| (UserId(block.by), UserId(block.towards))).collect::<HashSet<_>>(), since);
+        let blocks: HashSet<_> = blocks.into_iter().map(|block| (UserId(block.by), UserId(block.towards))).collect();
+        self.tell_apart(held, held.set_blocks(blocks, since));
         Ok(())
     }
 
