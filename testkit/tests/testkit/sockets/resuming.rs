@@ -145,7 +145,7 @@ async fn a_flood_of_resumes_is_refused_and_holds_up_nobody() {
     assert!((1..=most).contains(&(FLOOD - refused)), "{refused} of {FLOOD} were refused");
     let answered = frames.iter().filter(|frame| frame["type"] == "resumed").count();
     assert!(answered <= FLOOD - refused, "{answered}");
-    assert_eq!(messages(&frames), [Uuid::nil(); 0], "what it was told it is not told again");
+    assert!(messages(&frames).is_empty(), "what it was told it is not told again");
     let live = send(&ann, &bob, "live").await;
     assert_eq!(messages(&until_message(&mut flood, live).await), [live]);
 }
