@@ -28,7 +28,8 @@ impl Commands for OfMessages {
     async fn read(&self, caller: &Caller, request: RequestContext, message: MessageId) -> Result<bool, Problem> {
         match read::read(&self.0, Context::of_user(caller.user, request), caller.user, message).await {
             Ok(_) => Ok(true),
-            Err(read::ReadError::Refused(read::ReadRefused::Unknown)) => Ok(false),
+            // Whose it is not learns no more than of one that does not exist.
+            Err(read::ReadError::Refused(read::ReadRefused::Unknown | read::ReadRefused::NotTheRecipient)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

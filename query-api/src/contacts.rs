@@ -7,7 +7,7 @@ use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::api::{Api, Rendered, get};
 use platform::http::{Params, Problem};
-use platform::presence::{Presence, Seen};
+use platform::presence::Seen;
 use schemars::JsonSchema;
 use schemas::read_models::{Contacts, Profiles, Users};
 use schemas::{Timestamp, UserId};
@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::Reads;
 use crate::database::ask;
+use crate::sight;
 use crate::streaming::{Page, array};
-use crate::user::seen;
 
 /// Rows of a page, and most people of `all-users`.
 const PAGE_ROWS: i64 = 1_000;
@@ -76,7 +76,6 @@ struct Row {
     username: Option<String>,
     full_name: Option<String>,
     public_key: Option<String>,
-    shows_presence: bool,
 }
 
 impl Row {
@@ -97,20 +96,20 @@ impl Row {
     }
 }
 
-async fn seen_of(presence: &Presence, rows: &[Row]) -> Vec<Seen> {
-    let people: Vec<_> = rows.iter().map(|row| (UserId(row.contact_id), row.shows_presence)).collect();
-    seen(presence, &people).await
+async fn seen_of(reads: &Reads, viewer: UserId, rows: &[Row]) -> Vec<Seen> {
+    let people: Vec<UserId> = rows.iter().map(|row| UserId(row.contact_id)).collect();
+    sight::seen(&reads.freshness, &reads.presence, viewer, &people).await
 }
 
 async fn contacts(
-    State(presence): State<Presence>,
+    State(reads): State<Reads>,
     caller: Caller,
     params: Params,
     fresh: Fresh<Models>,
 ) -> Result<Rendered<Vec<Shown<'static>>>, Problem> {
     params.must_be(&caller)?;
     let (owner, pool) = (caller.user, fresh.pools().0.clone());
-    Ok(Rendered::of(array("", |_| String::new(), BEGIN, move |after| page(pool.clone(), presence.clone(), owner, after)).await?))
+    Ok(Rendered::of(array("", |_| String::new(), BEGIN, move |after| page(pool.clone(), reads.clone(), owner, after)).await?))
 }
 
 /// After which row a page begins: in the order in which they were added.
@@ -118,9 +117,9 @@ type After = (OffsetDateTime, Uuid);
 
 const BEGIN: After = (datetime!(0001-01-01 0:00 UTC), Uuid::nil());
 
-async fn page(pool: PgPool, presence: Presence, owner: UserId, after: After) -> Result<Page<After>, Problem> {
+async fn page(pool: PgPool, reads: Reads, owner: UserId, after: After) -> Result<Page<After>, Problem> {
     let rows = ask(&pool, move |db| Box::pin(list(db, owner, after))).await?;
-    let seen = seen_of(&presence, &rows).await;
+    let seen = seen_of(&reads, owner, &rows).await;
     let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE_ROWS);
     let next = rows.last().filter(|_| full).map(|last| (last.at, last.id));
     Page::of(rows.iter().zip(seen).map(|(row, seen)| row.shown(owner, seen)), next)
@@ -130,9 +129,7 @@ async fn list(db: &mut PgConnection, owner: UserId, after: After) -> Result<Vec<
     sqlx::query_as!(
         Row,
         r#"SELECT c.contact_row_id AS id, c.contact_id, c.nickname, c.added_at AS at, u.email, u.username, u.public_key,
-                  CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name,
-                  (coalesce(p.last_seen, 'everybody') = 'everybody' OR (p.last_seen = 'contacts'
-                    AND EXISTS (SELECT FROM contacts.contacts back WHERE back.user_id = c.contact_id AND back.contact_id = $1))) AS "shows_presence!"
+                  CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name
              FROM contacts.contacts c JOIN users.users u ON u.user_id = c.contact_id LEFT JOIN profiles.profiles p ON p.user_id = c.contact_id
             WHERE c.user_id = $1 AND (c.added_at, c.contact_row_id) > ($2, $3)
             ORDER BY c.added_at, c.contact_row_id LIMIT $4"#,
@@ -148,7 +145,7 @@ async fn list(db: &mut PgConnection, owner: UserId, after: After) -> Result<Vec<
 /// Everybody whom the caller could put into a group: their contacts, then the others in the order in which they registered. Guests are left out, and whoever does
 /// not want to be found by those who do not know them.
 async fn all_users(
-    State(presence): State<Presence>,
+    State(reads): State<Reads>,
     caller: Caller,
     params: Params,
     fresh: Fresh<Models>,
@@ -165,7 +162,7 @@ async fn all_users(
         })
     })
     .await?;
-    let seen = seen_of(&presence, &rows).await;
+    let seen = seen_of(&reads, owner, &rows).await;
     let shown: Vec<Shown<'_>> = rows.iter().zip(seen).map(|(row, seen)| row.shown(owner, seen)).collect();
     Ok(Rendered::json(&shown))
 }
@@ -174,9 +171,7 @@ async fn others(db: &mut PgConnection, owner: UserId, most: i64) -> Result<Vec<R
     sqlx::query_as!(
         Row,
         r#"SELECT u.user_id AS id, u.user_id AS contact_id, NULL AS nickname, u.created_at AS at, u.email, u.username, u.public_key,
-                  CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name,
-                  (coalesce(p.last_seen, 'everybody') = 'everybody' OR (p.last_seen = 'contacts'
-                    AND EXISTS (SELECT FROM contacts.contacts back WHERE back.user_id = u.user_id AND back.contact_id = $1))) AS "shows_presence!"
+                  CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name
              FROM users.users u LEFT JOIN profiles.profiles p ON p.user_id = u.user_id
             WHERE u.user_id <> $1 AND u.email IS NOT NULL AND u.username IS NOT NULL AND coalesce(p.discoverable, true)
               AND NOT EXISTS (SELECT FROM contacts.contacts c WHERE c.user_id = $1 AND c.contact_id = u.user_id)

@@ -15,6 +15,7 @@ mod peers;
 mod pending;
 mod relay;
 mod search;
+mod sight;
 pub mod socket;
 mod streaming;
 #[cfg(test)]

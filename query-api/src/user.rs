@@ -6,7 +6,6 @@ use platform::auth::Caller;
 use platform::fresh::Fresh;
 use platform::http::api::{Api, get};
 use platform::http::{Id, Params, Problem};
-use platform::presence::{Presence, Seen};
 use schemars::JsonSchema;
 use schemas::read_models::{Contacts, Profiles, Users};
 use schemas::{Timestamp, UserId};
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use crate::Reads;
 use crate::database::ask;
+use crate::sight;
 
 pub(crate) fn routes() -> Api<Reads> {
     Api::new().route(
@@ -55,25 +55,21 @@ fn unknown() -> Problem {
 }
 
 async fn user(
-    State(presence): State<Presence>,
+    State(reads): State<Reads>,
     caller: Caller,
     params: Params,
     Id(id): Id<UserId>,
     fresh: Fresh<(Users, Profiles, Contacts)>,
 ) -> Result<Json<User>, Problem> {
     params.must_be(&caller)?;
-    let asker = caller.user;
     let found = ask(fresh.pools().0, move |db| {
         Box::pin(async move {
             sqlx::query!(
                 r#"SELECT u.user_id, u.email, u.username, u.public_key, u.is_active, p.avatar_url AS "avatar_url?", p.bio AS "bio?",
-                          CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name,
-                          (u.user_id = $2 OR coalesce(p.last_seen, 'everybody') = 'everybody' OR (p.last_seen = 'contacts'
-                            AND EXISTS (SELECT FROM contacts.contacts c WHERE c.user_id = u.user_id AND c.contact_id = $2))) AS "shows_presence!"
+                          CASE WHEN p.full_name_set THEN p.full_name ELSE u.full_name END AS full_name
                      FROM users.users u LEFT JOIN profiles.profiles p ON p.user_id = u.user_id
                     WHERE u.user_id = $1"#,
-                id.0,
-                asker.0
+                id.0
             )
             .fetch_optional(db)
             .await
@@ -81,7 +77,7 @@ async fn user(
     })
     .await?;
     let row = found.ok_or_else(unknown)?;
-    let seen = seen(&presence, &[(id, row.shows_presence)]).await;
+    let seen = sight::seen(&reads.freshness, &reads.presence, caller.user, &[id]).await;
     Ok(Json(User {
         id: row.user_id,
         email: row.email,
@@ -94,11 +90,4 @@ async fn user(
         is_online: seen[0].is_online,
         last_seen: seen[0].last_seen,
     }))
-}
-
-/// What is known of each, in their order; nothing of those who do not let it be seen.
-pub(crate) async fn seen(presence: &Presence, people: &[(UserId, bool)]) -> Vec<Seen> {
-    let shown: Vec<UserId> = people.iter().filter(|(_, shows)| *shows).map(|(id, _)| *id).collect();
-    let mut known = presence.of(&shown).await.into_iter();
-    people.iter().map(|(_, shows)| if *shows { known.next().unwrap_or_default() } else { Seen::default() }).collect()
 }

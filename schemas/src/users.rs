@@ -145,6 +145,12 @@ impl LastSeen {
             Self::Nobody => "nobody",
         }
     }
+
+    /// Reads what [`LastSeen::as_str`] has written; `None` for what only another release knows.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        [Self::Everybody, Self::Contacts, Self::Nobody].into_iter().find(|known| known.as_str() == text)
+    }
 }
 
 /// Some of a user's settings: what is absent is not spoken of.

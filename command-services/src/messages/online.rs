@@ -26,7 +26,11 @@ pub(super) fn routes() -> Api<Messages> {
         )
         .route(
             post("/relay/user/{id}/offline", http_offline)
-                .says("relay.offline", "I have left", "Ends this session's lease at once. Who is online in another session stays online.")
+                .says(
+                    "relay.offline",
+                    "I have left",
+                    "Ends this session's lease in five seconds, unless it is taken again. Who is online in another session stays online.",
+                )
                 .path("id", "The caller; anybody else is refused."),
         )
 }
@@ -51,7 +55,7 @@ async fn http_online(
     Ok(Json(Status { status: "online" }))
 }
 
-/// The caller has left, at once.
+/// The caller has left; who is back within five seconds has not been away.
 async fn http_offline(
     State(messages): State<Messages>,
     caller: Caller,

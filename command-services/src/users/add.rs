@@ -186,8 +186,10 @@ async fn row(users: &Users, committed: &Committed) -> Result<Row, Problem> {
     };
     let person = users.people.find(user_id, &Who::Id(contact_id)).await.unwrap_or_default();
     let seen = match &person {
-        Some(person) => users.people.seen(person).await,
-        None => platform::presence::Seen::default(),
+        Some(person) if matches!(super::block::stands_between(users, user_id, contact_id).await, Ok(false)) => {
+            users.people.seen(person).await
+        }
+        _ => platform::presence::Seen::default(),
     };
     let Person { email, username, full_name, public_key, .. } = person.unwrap_or_else(|| Person::gone(contact_id));
     Ok(Row {

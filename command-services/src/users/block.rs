@@ -87,6 +87,21 @@ async fn carry_out(users: &Users, context: Context, command: BarrierCommand) -> 
     Ok(found.token)
 }
 
+/// Whether one of the two has blocked the other, as the ledger has it.
+///
+/// # Errors
+/// 503 when the ledger does not answer.
+pub(super) async fn stands_between(users: &Users, one: UserId, other: UserId) -> Result<bool, Problem> {
+    for id in [block_id(one, other), block_id(other, one)] {
+        if let Some((_, last)) = users.ledger.ends(BlockEvent::AGGREGATE, &id.to_string()).await?
+            && last == "block.placed"
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Before its 2xx: nothing between the two reaches a socket afterwards. While Redis is away nothing does anyway, and who comes back looks in the read model first.
 async fn tell_sockets(users: &Users, command: BarrierCommand, token: &ConsistencyToken) {
     for mark in &token.marks {

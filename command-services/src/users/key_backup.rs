@@ -71,6 +71,6 @@ async fn http_keep(
     let context = super::recorded(&caller, request, key, &sha256, 200);
     let command = ProfileCommand::Keep { user_id: caller.user, encrypted_private_key: body.encrypted_private_key };
     let shutdown = users.shutdown.clone();
-    let token = detached(&shutdown, async move { Ok(super::update::run(&users, context, caller.user, command).await?) }).await?;
+    let token = detached(&shutdown, async move { Ok(super::update::run(&users, context, caller.user, command).await?.token) }).await?;
     Ok(Written(token, Json(Kept { success: true })))
 }

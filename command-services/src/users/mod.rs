@@ -34,6 +34,8 @@ pub struct Users {
     ledger: Ledger,
     /// Who exists.
     people: People,
+    /// Who is to hear that somebody lets others see them.
+    presence: Presence,
     /// Who is to hear at once that nothing comes any more from somebody.
     frames: FrameLog,
     /// Whom to believe.
@@ -46,7 +48,7 @@ impl Users {
     /// On the users ledger; `freshness` must hold the pool of `user_db`, where the read models stand.
     #[must_use]
     pub fn new(ledger: Ledger, freshness: Freshness, presence: Presence, frames: FrameLog, tokens: Tokens, shutdown: Shutdown) -> Self {
-        Self { ledger, people: People::new(freshness, presence), frames, tokens, shutdown }
+        Self { ledger, people: People::new(freshness, presence.clone()), presence, frames, tokens, shutdown }
     }
 }
 

@@ -85,18 +85,28 @@ async fn http_change(
     let shutdown = users.shutdown.clone();
     detached(&shutdown, async move {
         let command = ProfileCommand::Change { user_id: caller.user, settings };
-        let token = super::update::run(&users, context, caller.user, command).await?;
-        Ok(Written(token, Json(of(&users, caller.user).await?)))
+        let committed = super::update::run(&users, context, caller.user, command).await?;
+        let changed = committed.events.first().filter(|_| !committed.again).map(|event| event.sequence);
+        let (before, settings) = of(&users, caller.user, changed).await?;
+        if let Some(was) = before {
+            users.presence.shown_otherwise(caller.user, was).await;
+        }
+        Ok(Written(committed.token, Json(settings)))
     })
     .await
 }
 
-/// All of somebody's settings, as the ledger has them.
-async fn of(users: &Users, user: UserId) -> Result<Settings, Problem> {
-    let mut settings = Settings::default();
+/// All of somebody's settings, as the ledger has them; and who could see them before the event of this sequence, when that has changed it.
+async fn of(users: &Users, user: UserId, changed: Option<i64>) -> Result<(Option<LastSeen>, Settings), Problem> {
+    let (mut settings, mut before) = (Settings::default(), None);
     for event in users.ledger.load(ProfileEvent::AGGREGATE, &user.to_string()).await? {
         match ProfileEvent::decode(&event) {
-            Ok(ProfileEvent::SettingsChanged(changed)) => settings.apply(changed.settings),
+            Ok(ProfileEvent::SettingsChanged(new)) => {
+                if changed == Some(event.sequence) && new.settings.last_seen.is_some() {
+                    before = Some(settings.last_seen);
+                }
+                settings.apply(new.settings);
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(%error, "a profile cannot be read");
@@ -104,7 +114,7 @@ async fn of(users: &Users, user: UserId) -> Result<Settings, Problem> {
             }
         }
     }
-    Ok(settings)
+    Ok((before, settings))
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use axum::extract::State;
 use platform::auth::Caller;
 use platform::http::api::{Api, put};
 use platform::http::{Id, Params, Problem, RequestContext, Valid, Validate, Violations, Written, detached};
-use platform::ledger::{CommitError, Context};
-use platform::marks::ConsistencyToken;
+use platform::ledger::{CommitError, Committed, Context};
 use schemars::JsonSchema;
 use schemas::auth::Role;
 use schemas::users::ProfileEvent;
@@ -106,17 +105,17 @@ struct Shown {
     last_seen: Option<Timestamp>,
 }
 
-/// Runs a command on a profile.
-pub(super) async fn run(users: &Users, context: Context, user: UserId, command: ProfileCommand) -> Result<ConsistencyToken, CommitError> {
+/// Runs a command on a profile. What was so already is answered again, with what made it so.
+pub(super) async fn run(users: &Users, context: Context, user: UserId, command: ProfileCommand) -> Result<Committed, CommitError> {
     let mut unit = users.ledger.unit(context.clone());
     unit.execute::<Profile>(user, command, &()).await?;
     let committed = unit.commit().await?;
     if !committed.events.is_empty() {
-        return Ok(committed.token);
+        return Ok(committed);
     }
     // It was so already, by somebody whose marks may be lost: reads wait for it all the same.
     let last = users.ledger.load(ProfileEvent::AGGREGATE, &user.to_string()).await?.pop();
-    Ok(users.ledger.unit(context).found(last.into_iter().collect()).await.token)
+    Ok(users.ledger.unit(context).found(last.into_iter().collect()).await)
 }
 
 impl From<ProfileRefused> for Problem {
@@ -139,7 +138,7 @@ async fn update(
     };
     let said = |text: Option<String>| text.map(|text| Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
     let presented = Presented { full_name: said(body.full_name), bio: said(body.bio), avatar_url: said(body.avatar_url) };
-    let token = run(users, context, user, ProfileCommand::Update { user_id: user, presented }).await?;
+    let token = run(users, context, user, ProfileCommand::Update { user_id: user, presented }).await?.token;
     let presented = presented_by(users, user).await?;
     let seen = users.people.seen(&person).await;
     let shown = Shown {

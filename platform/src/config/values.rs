@@ -260,6 +260,8 @@ pub struct Limits {
     pub socket_frames_per_second: u32,
     /// Of a socket.
     pub socket_frames_burst: u32,
+    /// Of a user, at this process: open sockets.
+    pub sockets_per_user: u32,
     /// Of an address.
     pub logins_per_minute: u32,
     /// Of an address.
@@ -300,7 +302,7 @@ impl Limits {
         Rate::per_second(self.socket_frames_per_second, self.socket_frames_burst)
     }
 
-    fn numbers(&self) -> [(&'static str, u32); 16] {
+    fn numbers(&self) -> [(&'static str, u32); 17] {
         [
             ("limits.sends_per_second", self.sends_per_second),
             ("limits.sends_burst", self.sends_burst),
@@ -312,6 +314,7 @@ impl Limits {
             ("limits.vital_burst", self.vital_burst),
             ("limits.socket_frames_per_second", self.socket_frames_per_second),
             ("limits.socket_frames_burst", self.socket_frames_burst),
+            ("limits.sockets_per_user", self.sockets_per_user),
             ("limits.logins_per_minute", self.logins_per_minute),
             ("limits.registrations_per_hour", self.registrations_per_hour),
             ("limits.forgotten_per_hour", self.forgotten_per_hour),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use schemas::{Topic, UserId};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OnceCell, mpsc, oneshot};
 
 pub use heads::{Head, Heads};
 pub use token::ConsistencyToken;
@@ -27,6 +27,8 @@ const KEPT: Duration = Duration::from_secs(30);
 const KEPT_FOR_LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says that somebody could not leave a mark.
 const LOST: &str = "marks:lost";
+/// Stands in every Redis that has not been emptied since somebody looked for marks.
+const STANDS: &str = "marks:stands";
 const QUEUE: usize = 4_096;
 
 /// A place in a topic that a reader must have reached.
@@ -84,7 +86,8 @@ impl fmt::Display for Wake {
 /// Marks in Redis: per user a hash `mark:<user>` of `topic/generation/partition → position`, kept 30 s (those of what binds others a day), only ever raised. Clones share one writer.
 ///
 /// Writes of concurrent commands are gathered into one script call, which also publishes one [`Wake`] per topic on [`WAKE`] (see [`crate::ledger::Feed`]).
-/// A process that could not leave a mark sets `marks:lost` for as long as a mark is kept, before it trusts Redis again.
+/// A process that could not leave a mark sets `marks:lost` for as long as a mark is kept, before it trusts Redis again. So does whoever finds `marks:stands` missing: Redis was emptied, without anybody's connection having
+/// been broken, perhaps.
 #[derive(Clone, Debug)]
 pub struct Marks {
     inner: Arc<Inner>,
@@ -96,6 +99,8 @@ struct Inner {
     kept: Duration,
     writer: mpsc::Sender<Leave>,
     lost: Arc<Lost>,
+    /// Whether a Redis of this process's own has been told that it lacks nothing.
+    begun: OnceCell<()>,
 }
 
 /// What one command leaves.
@@ -135,7 +140,7 @@ impl Lost {
 pub enum Known {
     /// These; possibly none.
     Marks(Vec<Mark>),
-    /// Redis is away, was away within 30 s, or somebody could not leave a mark: wait for the heads of the sources instead.
+    /// Redis is away, was away or emptied within 30 s, or somebody could not leave a mark: wait for the heads of the sources instead.
     Unsure,
 }
 
@@ -153,7 +158,7 @@ impl Marks {
         let lost = Arc::new(Lost::default());
         tokio::spawn(writer::write(leaves, redis.clone()));
         tokio::spawn(writer::tell_losses(Arc::downgrade(&lost), redis.clone(), kept, shutdown.clone()));
-        Self { inner: Arc::new(Inner { redis, kept, writer, lost }) }
+        Self { inner: Arc::new(Inner { redis, kept, writer, lost, begun: OnceCell::new() }) }
     }
 
     /// Leaves marks for everybody named. Returns when Redis has them or has been found away (then `marks:lost` is set as soon as it is back, before this process trusts it again); never fails.
@@ -193,15 +198,21 @@ impl Marks {
         if !self.is_sure() {
             return Known::Unsure;
         }
+        self.inner.begun.get_or_init(|| writer::begin(&self.inner.redis)).await;
         let mut pipeline = ::redis::pipe();
-        pipeline.cmd("EXISTS").arg(LOST);
+        pipeline.cmd("MGET").arg(LOST).arg(STANDS);
         for user in users {
             pipeline.cmd("HGETALL").arg(key(*user));
         }
         let Ok(answers) = self.inner.redis.query::<Vec<::redis::Value>>(&pipeline).await else { return Known::Unsure };
         // Looked at again, since the answer may come from a connection that has replaced the one that was trusted.
         match writer::read_answers(answers) {
-            Some((0, marks)) if self.is_sure() => Known::Marks(marks),
+            // Where nothing is kept, nothing is missing.
+            Some(read) if !read.stands && !self.inner.kept.is_zero() => {
+                writer::tell_emptied(&self.inner.redis, self.inner.kept).await;
+                Known::Unsure
+            }
+            Some(read) if !read.lost && self.is_sure() => Known::Marks(read.marks),
             _ => Known::Unsure,
         }
     }

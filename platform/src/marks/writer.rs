@@ -8,7 +8,7 @@ use ::redis::{FromRedisValue, Script, Value};
 use schemas::{Topic, UserId};
 use tokio::sync::mpsc;
 
-use super::{LOST, Leave, Lost, Mark, WAKE, Wake, key};
+use super::{LOST, Leave, Lost, Mark, STANDS, WAKE, Wake, key};
 use crate::redis::{Redis, RedisAway};
 use crate::shutdown::Shutdown;
 
@@ -114,10 +114,40 @@ pub(super) async fn tell_losses(lost: Weak<Lost>, redis: Redis, kept: Duration, 
     }
 }
 
-/// Whether `marks:lost` is set, and everybody's marks: of each place the highest.
-pub(super) fn read_answers(answers: Vec<Value>) -> Option<(i64, Vec<Mark>)> {
+/// A Redis that this process has started for itself lacks nothing when it is first asked ([`Redis::connect_to_own`]), however empty it is.
+pub(super) async fn begin(redis: &Redis) {
+    if redis.up_for() == Some(Duration::MAX) {
+        // Where it fails, it will be found missing: that costs half a minute of waiting for heads.
+        let _: Result<(), _> = redis.query(::redis::pipe().cmd("SET").arg(STANDS).arg(1).arg("NX").ignore()).await;
+    }
+}
+
+/// Says to everybody that marks are missing, for as long as one would be kept. Whoever says it first is enough.
+pub(super) async fn tell_emptied(redis: &Redis, kept: Duration) {
+    static EMPTIED: LazyLock<Script> = LazyLock::new(|| {
+        Script::new("if redis.call('SET', KEYS[1], 1, 'NX') then redis.call('SET', KEYS[2], 1, 'PX', ARGV[1]) return 1 end return 0")
+    });
+    let keys = [STANDS.to_owned(), LOST.to_owned()];
+    // Else somebody else has said it, or the next who looks will.
+    if let Ok(1) = redis.script::<i64>(&EMPTIED, &keys, &[kept.as_millis().max(1).to_string()]).await {
+        tracing::info!("marks begin anew in a Redis that is new, or was emptied");
+    }
+}
+
+/// What Redis answers to who looks for marks.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// `marks:lost` is set.
+    pub(super) lost: bool,
+    /// `marks:stands` is.
+    pub(super) stands: bool,
+    /// Everybody's: of each place the highest.
+    pub(super) marks: Vec<Mark>,
+}
+
+pub(super) fn read_answers(answers: Vec<Value>) -> Option<Read> {
     let mut answers = answers.into_iter();
-    let lost = i64::from_redis_value(answers.next()?).ok()?;
+    let (lost, stands) = <(Option<i64>, Option<i64>)>::from_redis_value(answers.next()?).ok()?;
     let mut highest: BTreeMap<String, i64> = BTreeMap::new();
     for answer in answers {
         for (field, position) in HashMap::<String, i64>::from_redis_value(answer).ok()? {
@@ -126,5 +156,6 @@ pub(super) fn read_answers(answers: Vec<Value>) -> Option<(i64, Vec<Mark>)> {
         }
     }
     // A field of a topic that only a newer release knows is none of our readers' business.
-    Some((lost, highest.iter().filter_map(|(field, position)| Mark::read(field, *position)).collect()))
+    let marks = highest.iter().filter_map(|(field, position)| Mark::read(field, *position)).collect();
+    Some(Read { lost: lost.is_some(), stands: stands.is_some(), marks })
 }

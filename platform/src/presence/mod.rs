@@ -9,12 +9,13 @@ use std::fmt;
 use std::time::Duration;
 
 use ::redis::Script;
+use schemas::users::LastSeen;
 use schemas::{Timestamp, UserId};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::redis::{Redis, RedisAway};
-use scripts::{CHANGED, COME, GO, NEWS, NEWS_KEPT, ONLINE, SEEN};
+use scripts::{CHANGED, COME, GO, NEWS, NEWS_KEPT, ONLINE, SEEN, SHOWN};
 
 /// How long a lease holds unless it is renewed.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -38,6 +39,31 @@ pub struct Seen {
     pub is_online: bool,
     /// When they last came, renewed a lease, or left. To whom it may be shown is their settings' business.
     pub last_seen: Option<Timestamp>,
+}
+
+/// Somebody of whom others may have to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// Of whom.
+    pub user: UserId,
+    /// `None`: they came or left. Else they have changed who may see it, and so it was before.
+    pub was_shown_to: Option<LastSeen>,
+}
+
+impl News {
+    fn text(self) -> String {
+        match self.was_shown_to {
+            None => self.user.to_string(),
+            Some(was) => format!("{} {}", self.user, was.as_str()),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        match text.split_once(' ') {
+            None => Some(Self { user: text.parse().ok()?, was_shown_to: None }),
+            Some((user, was)) => Some(Self { user: user.parse().ok()?, was_shown_to: Some(LastSeen::read(was)?) }),
+        }
+    }
 }
 
 /// Leases for being online. A user is online while anything holds one for them: a socket, a session that said so. Clones share it.
@@ -74,14 +100,28 @@ impl Presence {
         self.lease
     }
 
+    /// For so long after a lease was given up it holds still: who comes back within it has not been away. 5 s, with leases of 60 s.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.lease / 12
+    }
+
     /// Takes or renews a lease: `holder` is unique among those of the user (a process with sockets, a session).
     pub async fn online(&self, user: UserId, holder: &str) {
         note(self.come(&[user], holder, false).await);
     }
 
-    /// Gives a lease up at once. Others of the same user stand.
+    /// Gives a lease up: it ends after [`Presence::grace`], unless it is taken again. Others of the same user stand.
     pub async fn offline(&self, user: UserId, holder: &str) {
-        note(self.go(&[user], holder, Duration::ZERO).await);
+        note(self.go(&[user], holder, self.grace()).await);
+    }
+
+    /// Somebody has changed who may see whether they are here: if they are, or were just now, it is among what [`Presence::changed`] answers next. Call it when the change can be waited for.
+    pub async fn shown_otherwise(&self, user: UserId, was_shown_to: LastSeen) {
+        let keys = [ONLINE, SEEN, NEWS].map(str::to_owned);
+        let text = News { user, was_shown_to: Some(was_shown_to) }.text();
+        let args = [user.to_string(), self.lease.as_millis().to_string(), NEWS_KEPT.to_string(), text];
+        note(self.redis.script::<u64>(&SHOWN, &keys, &args).await);
     }
 
     /// Takes leases for many, or renews them. How many of them became online by that: they are among what [`Presence::changed`] answers next.
@@ -113,18 +153,18 @@ impl Presence {
         Ok(changed)
     }
 
-    /// Who came or left since somebody asked last, at most `most` of those who did something and as many of those whose lease has ended. Each change is answered to one asker, whichever process
+    /// Who came, left, or changed who may see it since somebody asked last, at most `most` of those who did something and as many of those whose lease has ended. Each change is answered to one asker, whichever process
     /// brought it about: it tells whoever is to know, or nobody does. What they are by now is [`Presence::of`]'s to say.
     ///
     /// # Errors
     /// [`RedisAway`]
-    pub async fn changed(&self, most: usize) -> Result<Vec<UserId>, RedisAway> {
+    pub async fn changed(&self, most: usize) -> Result<Vec<News>, RedisAway> {
         let keys = [ONLINE.to_owned(), NEWS.to_owned()];
-        let users: Vec<String> = self.redis.script(&CHANGED, &keys, &[most.to_string()]).await?;
-        let mut users: Vec<UserId> = users.iter().filter_map(|user| user.parse().ok()).collect();
-        users.sort_unstable();
-        users.dedup();
-        Ok(users)
+        let news: Vec<String> = self.redis.script(&CHANGED, &keys, &[most.to_string()]).await?;
+        let mut news: Vec<News> = news.iter().filter_map(|news| News::read(news)).collect();
+        news.sort_unstable_by_key(|news| (news.user, news.was_shown_to.map(LastSeen::as_str)));
+        news.dedup();
+        Ok(news)
     }
 
     /// What is known of each of them, in their order, in one round trip.
@@ -196,9 +236,9 @@ async fn answer(mut asked: mpsc::Receiver<Ask>, redis: Redis) {
     }
 }
 
-fn note(told: Result<u64, RedisAway>) {
+fn note<T>(told: Result<T, RedisAway>) {
     if let Err(error) = told {
-        tracing::debug!(%error, "a lease could not be noted");
+        tracing::debug!(%error, "who is here could not be noted");
     }
 }
 

@@ -11,7 +11,7 @@ use ::redis::Script;
 pub(super) const ONLINE: &str = "presence:online";
 /// User → when they last came, renewed or left, in the same time.
 pub(super) const SEEN: &str = "presence:seen";
-/// Who came or left since somebody asked.
+/// Who came, left or is shown otherwise since somebody asked: a user, or a user and to whom they were shown.
 pub(super) const NEWS: &str = "presence:news";
 
 /// How many news are kept when nobody asks.
@@ -76,6 +76,18 @@ pub(super) static GO: LazyLock<Script> = LazyLock::new(|| {
         end
         if left > 0 then redis.call('LTRIM', KEYS[3], -tonumber(ARGV[3]), -1) end
         return left",
+    )
+});
+
+/// Somebody is shown to others than before. KEYS: [`ONLINE`], [`SEEN`], [`NEWS`]. ARGV: user, lease in ms, [`NEWS_KEPT`], the news. The answer: whether there is anything to tell. Who has left
+/// within a lease counts as being here: nobody may have been told yet.
+pub(super) static SHOWN: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+        if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and score(KEYS[2], ARGV[1]) < now - tonumber(ARGV[2]) then return 0 end
+        redis.call('RPUSH', KEYS[3], ARGV[4])
+        redis.call('LTRIM', KEYS[3], -tonumber(ARGV[3]), -1)
+        return 1",
     )
 });
 

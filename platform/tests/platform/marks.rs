@@ -144,6 +144,27 @@ async fn after_redis_came_back_empty_readers_are_unsure_for_as_long_as_a_mark_wo
 }
 
 #[tokio::test]
+async fn after_redis_was_emptied_everybody_is_unsure_for_as_long_as_a_mark_would_have_been_kept() {
+    let kept = Duration::from_secs(1);
+    let server = OwnRedis::started().await;
+    let ((one, _), (two, _)) = (process(&server, kept).await, process(&server, kept).await);
+    let ann = user();
+    assert_eq!((one.of(&[ann]).await, two.of(&[ann]).await), (Known::Marks(vec![]), Known::Marks(vec![])), "it is new, and lacks nothing");
+    one.leave(&[ann], &[mark(Topic::Auth, 1, 1)]).await;
+    let mut direct = server.directly().await;
+    ::redis::cmd("FLUSHALL").exec_async(&mut direct).await.unwrap();
+    let begin = Instant::now();
+    // No connection was broken by that.
+    assert_eq!((two.of(&[ann]).await, one.of(&[ann]).await), (Known::Unsure, Known::Unsure));
+    let (late, _) = process(&server, kept).await;
+    assert_eq!(late.of(&[ann]).await, Known::Unsure);
+    for marks in [&one, &two, &late] {
+        wait_until("they are sure again", LONG, async || (marks.of(&[ann]).await == Known::Marks(vec![])).then_some(())).await;
+        assert!(begin.elapsed() >= kept, "sure after {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn who_could_not_leave_a_mark_makes_everybody_unsure_before_it_trusts_redis_again() {
     let server = OwnRedis::started().await;
     let (writer, redis) = process(&server, Duration::from_secs(1)).await;

@@ -5,6 +5,7 @@ use platform::presence::{Presence, Seen};
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use schemas::UserId;
+use schemas::users::LastSeen;
 use testkit::wait_until;
 use uuid::Uuid;
 
@@ -42,6 +43,7 @@ async fn somebody_is_online_in_every_process_while_anything_holds_a_lease_for_th
     one.offline(ann, "nothing that ever held").await;
     assert!(two.is_online(ann).await);
     two.offline(ann, "desk").await;
+    wait_until("the last lease ends", LONG, async || (!one.is_online(ann).await).then_some(())).await;
     let left = one.of(&[ann]).await[0];
     assert!(!left.is_online && left.last_seen >= seen[1].last_seen && left.last_seen.is_some());
     assert_eq!(one.count().await, 0);
@@ -99,7 +101,7 @@ async fn without_redis_nobody_is_known_to_be_online_and_nothing_fails_or_waits()
 
 /// Everything that is new, as several processes that ask in turn are told.
 async fn news(presence: &Presence) -> Vec<UserId> {
-    presence.changed(100).await.unwrap()
+    presence.changed(100).await.unwrap().into_iter().map(|news| news.user).collect()
 }
 
 #[tokio::test]
@@ -131,6 +133,37 @@ async fn who_comes_back_before_the_end_has_not_been_away() {
     assert!(two.is_online(ann).await, "still");
     assert_eq!(two.come(&[ann], "two", false).await.unwrap(), 0);
     assert_eq!(news(&one).await, []);
+}
+
+#[tokio::test]
+async fn who_says_that_they_have_left_and_comes_back_within_the_grace_has_not_been_away() {
+    let server = OwnRedis::started().await;
+    // Of which the grace is 10 s.
+    let (presence, _) = process(&server, Duration::from_secs(120)).await;
+    let ann = user();
+    presence.online(ann, "session").await;
+    assert_eq!(news(&presence).await, [ann]);
+    for _ in 0..5 {
+        presence.offline(ann, "session").await;
+        assert!(presence.is_online(ann).await, "still");
+        presence.online(ann, "session").await;
+    }
+    assert_eq!(news(&presence).await, []);
+}
+
+#[tokio::test]
+async fn who_is_shown_to_others_than_before_is_news_beside_their_coming() {
+    let server = OwnRedis::started().await;
+    let (presence, _) = process(&server, LONG).await;
+    let ann = user();
+    presence.online(ann, "phone").await;
+    for was in [LastSeen::Everybody, LastSeen::Nobody, LastSeen::Everybody] {
+        presence.shown_otherwise(ann, was).await;
+    }
+    let told: Vec<_> = presence.changed(100).await.unwrap().into_iter().map(|news| (news.user, news.was_shown_to)).collect();
+    assert_eq!(told, [(ann, None), (ann, Some(LastSeen::Everybody)), (ann, Some(LastSeen::Nobody))]);
+    presence.shown_otherwise(user(), LastSeen::Everybody).await;
+    assert_eq!(news(&presence).await, []);
 }
 
 #[tokio::test]
@@ -184,7 +217,7 @@ async fn many_come_and_go_in_few_calls_and_none_is_forgotten() {
     while told.len() < 1_000 {
         let some = presence.changed(300).await.unwrap();
         assert!((1..=300).contains(&some.len()));
-        told.extend(some);
+        told.extend(some.iter().map(|news| news.user));
     }
     told.sort_unstable();
     assert_eq!(told, users);

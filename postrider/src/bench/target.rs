@@ -17,7 +17,7 @@ use super::processes::{Part, Usage, usage};
 use crate::client::Client;
 
 /// Limits that would be met by a few people from one address.
-const LIFTED: [&str; 14] = [
+const LIFTED: [&str; 15] = [
     "SENDS_PER_SECOND",
     "SENDS_BURST",
     "COMMANDS_PER_SECOND",
@@ -32,6 +32,7 @@ const LIFTED: [&str; 14] = [
     "INVITATIONS_PER_HOUR",
     "PUBLIC_PER_SECOND",
     "PUBLIC_BURST",
+    "SOCKETS_PER_USER",
 ];
 
 /// A system that answers.
@@ -150,9 +151,8 @@ impl Target {
             .stderr(log)
             .kill_on_drop(true);
         // What is measured is the system, not its patience with the few who ask here for many.
-        if knows_limits(binary).await? {
-            command.envs(LIFTED.map(|limit| (format!("POSTRIDER_LIMITS__{limit}"), "1000000000")));
-        }
+        let known = known_limits(binary).await?;
+        command.envs(known.map(|limit| (format!("POSTRIDER_LIMITS__{limit}"), "1000000000")));
         if let Some((postgres, redis)) = servers {
             command.env("DATABASE_URL", postgres.expose()).env("REDIS_URL", redis.expose());
         }
@@ -245,11 +245,12 @@ impl Target {
     }
 }
 
-/// Builds that are compared may be older than the limits, and refuse what they do not know.
-async fn knows_limits(binary: &Path) -> Result<bool> {
+/// Builds that are compared may be older than some of the limits, and refuse what they do not know.
+async fn known_limits(binary: &Path) -> Result<impl Iterator<Item = &'static str>> {
     let shown = Command::new(binary).arg("config").env_clear().stdin(Stdio::null()).output();
     let shown = tokio::time::timeout(Duration::from_secs(10), shown).await.context("`postrider config` did not end")??;
-    Ok(String::from_utf8_lossy(&shown.stdout).contains("limits.public_burst"))
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    Ok(LIFTED.into_iter().filter(move |limit| shown.contains(&format!("limits.{}", limit.to_lowercase()))))
 }
 
 /// A directory of its own.

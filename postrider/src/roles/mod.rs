@@ -188,6 +188,7 @@ impl Roles {
             attendance: attendance.clone(),
             shutdown: ground.shutdown.clone(),
             most: descriptors::for_sockets(ground.descriptors),
+            most_of_user: usize::try_from(config.limits.sockets_per_user).unwrap_or(usize::MAX),
         });
         let heard = Mutex::new(Some(heard));
         Ok(Self {

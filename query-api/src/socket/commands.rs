@@ -28,13 +28,13 @@ pub trait Commands: Send + Sync + std::fmt::Debug + 'static {
     /// Those of the route.
     async fn message(&self, caller: &Caller, request: RequestContext, payload: &RawValue) -> Result<Option<SentBefore>, Problem>;
 
-    /// `read`, `read_confirmation`: as `PUT /messages/{id}/read`. Whether there is such a message: that there is none is no error here, and no repeat is one.
+    /// `read`, `read_confirmation`: as `PUT /messages/{id}/read`. Whether the caller has such a message: that there is none is no error here, be it that there is none at all or that it is somebody else's, and no repeat is one.
     ///
     /// # Errors
-    /// Those of the route.
+    /// Those of the route, but for these.
     async fn read(&self, caller: &Caller, request: RequestContext, message: MessageId) -> Result<bool, Problem>;
 
-    /// `delivery_confirmation`, `ack`: as `POST /relay/acknowledge`. Whether the caller has such a message: that there is none is no error here, and no repeat is one.
+    /// `delivery_confirmation`, `ack`: as `POST /relay/acknowledge`. Whether the caller has such a message: as with `read`.
     ///
     /// # Errors
     /// Those of the route.

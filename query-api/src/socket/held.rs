@@ -1,6 +1,6 @@
 //! A user whose sockets are held in this process.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(super) struct Held {
     pub(super) settling: AtomicBool,
     /// Who wants it to stay, changed under the lock of the map that it stands in.
     claims: AtomicUsize,
+    /// Sockets that are open, or about to be.
+    seats: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -79,6 +81,7 @@ impl Held {
             rendering: tokio::sync::Mutex::new(()),
             settling: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
+            seats: AtomicUsize::new(0),
             state: Mutex::new(state),
         }
     }
@@ -90,6 +93,15 @@ impl Held {
     /// Whether it was the last.
     pub(super) fn give_up_claim(&self) -> bool {
         self.claims.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Takes a place for one more socket; whether there was one.
+    pub(super) fn take_seat(&self, most: usize) -> bool {
+        self.seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < most).then_some(taken + 1)).is_ok()
+    }
+
+    pub(super) fn give_back_seat(&self) {
+        self.seats.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,7 +121,7 @@ impl Held {
     /// A word for everybody here.
     pub(super) fn say(&self, said: &Said) {
         let state = self.state();
-        if !state.are_apart(self.user, said.peer) {
+        if state.are_apart(self.user, said.peer) == said.apart {
             state.sockets.iter().for_each(|socket| socket.push(Live::Said(said.clone())));
         }
     }
@@ -191,27 +203,38 @@ impl Held {
         self.state().changes.get_or_insert_default();
     }
 
-    /// All blocks of, and towards, this user, as of then.
-    pub(super) fn set_blocks(&self, blocks: HashSet<Block>, since: Instant) {
+    /// All blocks of, and towards, this user, as of then. Answers from whom they are apart by that, and from whom no longer, if that was known before.
+    pub(super) fn set_blocks(&self, blocks: HashSet<Block>, since: Instant) -> Vec<(UserId, bool)> {
         let mut state = self.state();
-        (state.blocks, state.known_since) = (blocks, Some(since));
+        let (before, were_known) = (std::mem::replace(&mut state.blocks, blocks), state.known_since.is_some());
+        state.known_since = Some(since);
         for (block, stands) in state.changes.take().unwrap_or_default() {
             state.set_block(block, stands);
         }
+        let peers = |blocks: &HashSet<Block>| -> BTreeSet<UserId> {
+            blocks.iter().map(|(by, towards)| if *by == self.user { *towards } else { *by }).collect()
+        };
+        let (before, after) = (peers(&before), peers(&state.blocks));
+        let changed = before.symmetric_difference(&after).filter(|_| were_known).map(|peer| (*peer, after.contains(peer))).collect();
         // They waited for it, perhaps.
         state.sockets.iter().for_each(|socket| socket.hold_up(false));
         let sockets = state.sockets.clone();
         drop(state);
         sockets.iter().for_each(|socket| socket.wake());
+        changed
     }
 
-    /// Somebody has blocked the other, or has lifted that.
-    pub(super) fn block(&self, block: Block, stands: bool) {
+    /// Somebody has blocked the other, or has lifted that. Answers from whom they are apart by that, or no longer.
+    pub(super) fn block(&self, block: Block, stands: bool) -> Option<(UserId, bool)> {
         let mut state = self.state();
+        let peer = if block.0 == self.user { block.1 } else { block.0 };
+        let before = state.are_apart(self.user, peer);
         if let Some(changes) = &mut state.changes {
             changes.push((block, stands));
         }
         state.set_block(block, stands);
+        let after = state.are_apart(self.user, peer);
+        (before != after && !state.sockets.is_empty()).then_some((peer, after))
     }
 
     /// Whether something of this peer's may be pushed now. `for_long`: for how long nothing that was said of blocks can have been missed. What was missed is not known until somebody has

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::StreamExt;
 use platform::auth::{Caller, Revocations, Standing};
 use platform::clock;
@@ -35,6 +36,9 @@ const READ_TOGETHER: usize = 32;
 /// Between two attempts to read a log.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// When whoever has too many sockets may try again.
+const OWN_AGAIN: Duration = Duration::from_secs(5);
+
 /// What sockets stand on.
 #[derive(Debug, Clone)]
 pub struct Below {
@@ -54,6 +58,8 @@ pub struct Below {
     pub shutdown: Shutdown,
     /// Of all users together: what this process has descriptors for, and some to spare for everybody who only asks.
     pub most: usize,
+    /// Of one user.
+    pub most_of_user: usize,
 }
 
 /// The hub. Clones share everything.
@@ -89,6 +95,12 @@ pub(super) fn away() -> Problem {
 /// 503, when there is no place for another socket here.
 pub(super) fn too_many() -> Problem {
     Problem::unavailable("too_many_sockets", "Too many sockets are open here; please try again")
+}
+
+/// 429, for who has as many open as one may have. They may close one at any moment; a client that is gone for good is found out within a minute.
+pub(super) fn too_many_own() -> Problem {
+    let detail = "You have too many sockets open; please close one";
+    Problem { retry_after: Some(OWN_AGAIN), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_own_sockets", detail) }
 }
 
 impl Hub {
@@ -185,13 +197,30 @@ impl Hub {
     fn note(&self, users: &[UserId], text: &str) {
         if let Some(BlockNote { by, towards, stands }) = BlockNote::read(text) {
             for user in [by, towards] {
-                if let Some(held) = self.held(user) {
-                    held.block((by, towards), stands);
+                if let Some(held) = self.held(user)
+                    && let Some(change) = held.block((by, towards), stands)
+                {
+                    self.tell_apart(&held, vec![change]);
                 }
             }
         } else if let Some(said) = Said::read(text) {
             users.iter().filter_map(|user| self.held(*user)).for_each(|held| held.say(&said));
         }
+    }
+
+    /// Who is kept away is gone, as far as a user's sockets see, and is here again when that is over.
+    fn tell_apart(&self, held: &Arc<Held>, changes: Vec<(UserId, bool)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let (attendance, held) = (self.inner.below.attendance.clone(), held.clone());
+        tokio::spawn(async move {
+            for (peer, apart) in changes {
+                if let Some(said) = attendance.told_apart(held.user, peer, apart).await {
+                    held.say(&said);
+                }
+            }
+        });
     }
 
     /// Reads what was missed of a user, for all of their sockets; while Redis does not answer, again and again.
@@ -216,7 +245,7 @@ impl Hub {
     /// Takes a place for a new socket of this caller. Everything that is told from now on reaches it.
     ///
     /// # Errors
-    /// 503 when Redis is away, or when it cannot be learned in time who must not be heard.
+    /// 429 when the caller has as many as one may have; 503 when this process has, when Redis is away, or when it cannot be learned in time who must not be heard.
     pub(super) async fn join(&self, caller: &Caller) -> Result<Seat, Problem> {
         let user = caller.user;
         if self.inner.open.load(Ordering::Relaxed) >= self.inner.below.most {
@@ -225,6 +254,9 @@ impl Hub {
         let held = {
             let mut users = self.shard(user);
             let held = users.entry(user).or_insert_with(|| Arc::new(Held::new(user)));
+            if !held.take_seat(self.inner.below.most_of_user) {
+                return Err(too_many_own());
+            }
             held.claim();
             held.clone()
         };
@@ -250,7 +282,7 @@ impl Hub {
     }
 
     /// Learns who has blocked, or is blocked by, a user.
-    async fn settle(&self, held: &Held) -> Result<(), Problem> {
+    async fn settle(&self, held: &Arc<Held>) -> Result<(), Problem> {
         held.look_up_blocks();
         let (user, since, freshness) = (held.user, Instant::now(), &self.inner.below.freshness);
         if !freshness.settle::<Blocks>(&[user]).await {
@@ -268,7 +300,8 @@ impl Hub {
             })
         })
         .await?;
-        held.set_blocks(blocks.into_iter().map(|block| (UserId(block.by), UserId(block.towards))).collect::<HashSet<_>>(), since);
+        let blocks: HashSet<_> = blocks.into_iter().map(|block| (UserId(block.by), UserId(block.towards))).collect();
+        self.tell_apart(held, held.set_blocks(blocks, since));
         Ok(())
     }
 
@@ -358,6 +391,7 @@ impl Hub {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.held.give_back_seat();
         self.hub.inner.open.fetch_sub(1, Ordering::Relaxed);
         metrics::gauge!("sockets_open").decrement(1.0);
         let (hub, held, outbox) = (self.hub.clone(), self.held.clone(), self.outbox.clone());

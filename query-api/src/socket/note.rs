@@ -32,7 +32,7 @@ impl Note {
             Self::Online { user, at } => presence("user_online", user, at),
             Self::Offline { user, at } => presence("user_offline", user, at),
         };
-        Said { frame: frame.to_string().into(), peer }
+        Said { frame: frame.to_string().into(), peer, apart: false }
     }
 }
 
@@ -43,6 +43,8 @@ pub struct Said {
     pub frame: Arc<str>,
     /// Whom it is about: who has blocked them, or was blocked by them, does not get it.
     pub peer: UserId,
+    /// The other way round: nobody else gets it.
+    pub apart: bool,
 }
 
 impl Said {
@@ -56,6 +58,12 @@ impl Said {
     #[must_use]
     pub fn online(user: UserId) -> Self {
         Note::Online { user, at: clock::now() }.said()
+    }
+
+    /// `user_offline`: for who may no longer see that somebody is here, since a block has come between them.
+    #[must_use]
+    pub fn kept_away(user: UserId) -> Self {
+        Self { apart: true, ..Note::Offline { user, at: clock::now() }.said() }
     }
 }
 

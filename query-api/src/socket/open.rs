@@ -7,12 +7,13 @@ use axum::response::{IntoResponse, Response};
 use platform::auth::{Opener, Standing};
 use platform::http::api::{Answers, Api, Operation, get};
 use platform::http::{Id, Params, Problem};
+use platform::shutdown::Shutdown;
 use schemas::UserId;
 use serde_json::json;
 
 use super::Sockets;
 use super::connection::{Connection, say_goodbye};
-use super::hub::{Hub, away, too_many};
+use super::hub::{Hub, away, too_many, too_many_own};
 use super::outbox::End;
 use super::upgrade::{Upgrade, upgrade_required};
 
@@ -28,7 +29,7 @@ pub(super) fn routes() -> Api<Sockets> {
             .query("ticket", text(), "A ticket, in place of the header.")
             .query("cursor", text(), "The last one that an earlier socket has given: what came after it is told first.")
             .status(101)
-            .refuses([away(), too_many(), upgrade_required()]),
+            .refuses([away(), too_many(), too_many_own(), upgrade_required()]),
     )
 }
 
@@ -45,6 +46,17 @@ impl Answers for Switched {
     fn describe(_: &mut Operation) {}
 }
 
+/// Whether the credentials are in the address.
+fn is_browser(params: &Params) -> bool {
+    params.get("token").or(params.get("ticket")).is_some()
+}
+
+/// A socket that ends as soon as it is open, for those who would not see why it was refused.
+fn goodbye(upgrade: Upgrade, end: End, shutdown: Shutdown) -> Switched {
+    let stops = shutdown.clone();
+    Switched(upgrade.answer(&shutdown, move |wire| async move { say_goodbye(wire, VecDeque::new(), end, &stops).await }))
+}
+
 async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, params: Params, upgrade: Upgrade) -> Result<Switched, Problem> {
     let shutdown = hub.inner.below.shutdown.clone();
     if shutdown.is_draining() {
@@ -53,17 +65,13 @@ async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, para
     let caller = match opener {
         Opener::Known(caller) if caller.user == user => caller,
         // Whoever shows their token in the address is a browser, and sees no answer but this.
-        Opener::Nobody | Opener::Known(_) if params.get("token").or(params.get("ticket")).is_some() => {
-            let stops = shutdown.clone();
-            let goodbye = |wire| async move { say_goodbye(wire, VecDeque::new(), End::Stranger, &stops).await };
-            return Ok(Switched(upgrade.answer(&shutdown, goodbye)));
-        }
+        Opener::Nobody | Opener::Known(_) if is_browser(&params) => return Ok(goodbye(upgrade, End::Stranger, shutdown)),
         Opener::Nobody | Opener::Known(_) => return Err(Problem::unauthenticated()),
     };
     let seat = hub.join(&caller).await?;
     // The session may have ended meanwhile, when nobody could find this socket yet.
     if hub.inner.below.revocations.standing(caller.session) == Standing::Revoked {
-        return Err(Problem::unauthenticated());
+        return if is_browser(&params) { Ok(goodbye(upgrade, End::Unauthenticated, shutdown)) } else { Err(Problem::unauthenticated()) };
     }
     let here = hub.inner.below.attendance.opened(user);
     let online = hub.inner.below.attendance.online_users(user).await;

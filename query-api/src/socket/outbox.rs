@@ -340,7 +340,7 @@ mod tests {
     }
 
     fn word(bytes: usize) -> Live {
-        Live::Said(Said { frame: "x".repeat(bytes).into(), peer: UserId(Uuid::from_u128(2)) })
+        Live::Said(Said { frame: "x".repeat(bytes).into(), peer: UserId(Uuid::from_u128(2)), apart: false })
     }
 
     fn taken(outbox: &Outbox) -> usize {

@@ -22,12 +22,7 @@ fn tick(presence: &Presence) -> Duration {
     presence.lease() / 60
 }
 
-/// For so long after their last socket has closed, somebody is still here: 5 s.
-fn grace(presence: &Presence) -> Duration {
-    tick(presence) * 5
-}
-
-/// The same when the process ends, 15 s: it will take clients a moment to find another.
+/// For so long somebody is still here when the process ends, 15 s: it will take clients a moment to find another.
 fn grace_at_the_end(presence: &Presence) -> Duration {
     tick(presence) * 15
 }
@@ -133,7 +128,7 @@ impl Leases {
             touched.into_iter().partition(|user| state.sockets.contains_key(user))
         };
         let told =
-            async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, grace(presence)).await?) };
+            async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, presence.grace()).await?) };
         let told = told.await;
         if told.is_err() {
             // Leases of those who have left end by themselves; those who came are still to be told of.

@@ -23,6 +23,9 @@ use tokio::sync::Notify;
 pub use leases::Here;
 use leases::Leases;
 
+use super::note::Said;
+use crate::sight;
+
 /// Takes leases for this process's users, tells those who may know who came and who left, and says who is here. Clones share everything.
 ///
 /// A hint, never an error: without Redis nobody is here, and without Postgres nobody is told.
@@ -60,8 +63,9 @@ impl Attendance {
     pub async fn online_users(&self, user: UserId) -> Vec<UserId> {
         let Inner { freshness, presence, .. } = &*self.inner;
         audience::settle(freshness, &[user]).await;
-        let Ok(contacts) = audience::shown_contacts(users(freshness), user).await else { return Vec::new() };
-        self.online_of(presence, user, &contacts).await
+        let Ok(contacts) = audience::contacts_of(users(freshness), user).await else { return Vec::new() };
+        let seen = sight::seen(freshness, presence, user, &contacts).await;
+        contacts.into_iter().zip(seen).filter(|(_, seen)| seen.is_online).map(|(contact, _)| contact).collect()
     }
 
     /// Of each of `people`, whether `viewer` may see that they are here: `is_online` of `contact_added`, which [`super::Said::online`] follows when they are.
@@ -69,25 +73,21 @@ impl Attendance {
         let Inner { freshness, presence, .. } = &*self.inner;
         let named: Vec<UserId> = people.iter().copied().chain([viewer]).collect();
         audience::settle(freshness, &named).await;
-        let shown = audience::shown_of(users(freshness), viewer, people).await.unwrap_or_default();
-        let online = self.online_of(presence, viewer, &shown).await;
-        people.iter().map(|person| online.contains(person)).collect()
+        sight::seen(freshness, presence, viewer, people).await.iter().map(|seen| seen.is_online).collect()
     }
 
-    /// Those who are online, without whom a block stands between.
-    async fn online_of(&self, presence: &Presence, viewer: UserId, people: &[UserId]) -> Vec<UserId> {
-        let mut online = Vec::new();
-        for people in people.chunks(audience::AT_ONCE) {
-            let seen = presence.of(people).await;
-            online.extend(people.iter().zip(seen).filter(|(_, seen)| seen.is_online).map(|(person, _)| *person));
+    /// What `viewer` is to be told of a peer who is here, now that a block has come between the two (`apart`) or the last one was lifted. Nothing when they do not have the peer in their list, or are not let
+    /// see them anyway, or when it cannot be told.
+    pub async fn told_apart(&self, viewer: UserId, peer: UserId, apart: bool) -> Option<Said> {
+        let Inner { freshness, presence, .. } = &*self.inner;
+        if !presence.is_online(peer).await || !audience::holds(users(freshness), viewer, peer).await.unwrap_or(false) {
+            return None;
         }
-        if !online.is_empty() {
-            match audience::blocked_with(&self.inner.freshness, viewer, &online).await {
-                Ok(blocked) => online.retain(|person| !blocked.contains(person)),
-                Err(_) => online.clear(),
-            }
+        if !apart {
+            return self.seen(viewer, &[peer]).await[0].then(|| Said::online(peer));
         }
-        online
+        let sights = sight::between(users(freshness), &[(viewer, peer)]).await.unwrap_or_default();
+        sights.first().is_some_and(|sight| sight.is_open()).then(|| Said::kept_away(peer))
     }
 
     /// Renews leases, finds those that have ended with their process, and tells. Runs until the shutdown; one per process.

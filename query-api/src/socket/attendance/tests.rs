@@ -12,6 +12,7 @@ use platform::private::PrivateRedis;
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
 use schemas::UserId;
+use schemas::users::LastSeen::{Contacts, Everybody, Nobody};
 use serde_json::{Value, json};
 use testkit::wait_until;
 use tokio::sync::mpsc;
@@ -277,4 +278,73 @@ async fn who_came_by_a_session_is_told_like_who_came_by_a_socket() {
     one.presence.offline(ann, "session:1").await;
     drop(here);
     assert_eq!(one.told().await, (set([bob]), ann, false));
+}
+
+#[tokio::test]
+async fn whoever_may_no_longer_see_somebody_is_told_that_they_left_and_whoever_may_again_that_they_are_here() {
+    let common = common().await;
+    let mut one = Process::over(&common).await;
+    let (ann, bob, carl) = (user(), user(), user());
+    common.holds(bob, ann).await;
+    common.holds(carl, ann).await;
+    common.holds(ann, bob).await;
+    one.listens_for(&[bob, carl]).await;
+    let _here = one.attendance.opened(ann);
+    assert_eq!(one.told().await, (set([bob, carl]), ann, true));
+    let steps = [
+        (Everybody, Contacts, set([carl]), false),
+        (Contacts, Nobody, set([bob]), false),
+        (Nobody, Contacts, set([bob]), true),
+        (Contacts, Everybody, set([carl]), true),
+        (Everybody, Nobody, set([bob, carl]), false),
+        (Nobody, Everybody, set([bob, carl]), true),
+    ];
+    for (was, is, whom, online) in steps {
+        common.shows_to(ann, is.as_str()).await;
+        one.presence.shown_otherwise(ann, was).await;
+        assert_eq!(one.told().await, (whom, ann, online), "{was:?} {is:?}");
+    }
+    one.hears_nothing();
+}
+
+#[tokio::test]
+async fn of_whom_is_not_here_nobody_is_told_that_they_are() {
+    let common = common().await;
+    let mut one = Process::over(&common).await;
+    let (ann, bob) = (user(), user());
+    common.holds(bob, ann).await;
+    common.holds(bob, bob).await;
+    one.listens_for(&[bob]).await;
+    common.shows_to(ann, "everybody").await;
+    one.presence.shown_otherwise(ann, Nobody).await;
+    // What comes after it is told after it.
+    let _here = one.attendance.opened(ann);
+    assert_eq!(one.told().await, (set([bob]), ann, true));
+    one.hears_nothing();
+}
+
+#[tokio::test]
+async fn what_a_block_hides_is_what_its_two_people_saw_of_each_other() {
+    let common = common().await;
+    let one = Process::over(&common).await;
+    let (ann, bob, carl, dora, away) = (user(), user(), user(), user(), user());
+    for contact in [bob, dora, away] {
+        common.holds(ann, contact).await;
+    }
+    common.shows_to(dora, "nobody").await;
+    let _here: Vec<_> = [bob, carl, dora].map(|user| one.attendance.opened(user)).into();
+    wait_until("all have come", BOUND, async || (one.is_online(bob).await && one.is_online(dora).await).then_some(())).await;
+    for (peer, why) in [(carl, "she does not have him in her list"), (dora, "she never saw her"), (away, "he is not here")] {
+        assert_eq!(one.attendance.told_apart(ann, peer, true).await, None, "{why}");
+        assert_eq!(one.attendance.told_apart(ann, peer, false).await, None, "{why}");
+    }
+    let frame = async |apart| {
+        let said = one.attendance.told_apart(ann, bob, apart).await?;
+        let frame: Value = serde_json::from_str(&said.frame).expect("JSON");
+        assert_eq!((frame["user_id"].clone(), said.peer, said.apart), (json!(bob), bob, apart));
+        Some(frame["type"].clone())
+    };
+    assert_eq!((frame(true).await, frame(false).await), (Some(json!("user_offline")), Some(json!("user_online"))));
+    common.blocks(bob, ann).await;
+    assert_eq!(frame(false).await, None, "the other's block stands");
 }

@@ -82,7 +82,7 @@ impl Connection {
                 }
                 Owed::Said(said) => {
                     let may = self.hub.may_push(&self.seat.held, said.peer);
-                    let text = (may == Push::Yes).then(|| said.frame.to_string());
+                    let text = ((may == Push::Yes) != said.apart).then(|| said.frame.to_string());
                     self.owed.pop_front();
                     if let Some(text) = text {
                         return Next::Text(text);

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// A client's own name for a message is said back up to this length.
+/// As long as a client's own name for a message may be. A longer one is said back by its beginning: that is enough to find it by, and no client can have megabytes of its own names wait for it.
 const LONGEST_NAME: usize = 255;
 
 /// What a client asks.
@@ -132,14 +132,15 @@ fn cursor(payload: Option<&RawValue>) -> String {
     payload.and_then(|payload| serde_json::from_str(payload.get()).ok()).map(|After { cursor }| cursor).unwrap_or_default()
 }
 
-/// What the client calls the message that a frame is about, if it says so.
+/// What the client calls the message that a frame is about, if it says so: the first [`LONGEST_NAME`] bytes of it.
 pub fn client_id(payload: Option<&RawValue>) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         message_id: String,
     }
-    let Named { message_id } = serde_json::from_str(payload?.get()).ok()?;
-    (1..=LONGEST_NAME).contains(&message_id.len()).then_some(message_id)
+    let Named { mut message_id } = serde_json::from_str(payload?.get()).ok()?;
+    message_id.truncate(message_id.floor_char_boundary(LONGEST_NAME));
+    (!message_id.is_empty()).then_some(message_id)
 }
 
 fn bytes(payload: Option<&RawValue>) -> &[u8] {
@@ -224,7 +225,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused_by_name_and_repeats_nothing_but_the_clients_own_id() {
-        let long = "x".repeat(256);
         let table = [
             ("", "unreadable! invalid The frame is not JSON null"),
             ("secret", "unreadable! invalid The frame is not JSON null"),
@@ -253,7 +253,15 @@ mod tests {
         }
         let deep = format!("{{\"type\":\"ping\",\"payload\":{}", "[".repeat(100_000));
         assert_eq!(said(&deep), "unreadable! invalid The frame is not JSON null");
-        let named = format!(r#"{{"type":"?","payload":{{"message_id":"{long}"}}}}"#);
-        assert_eq!(said(&named), "unknown! unknown_type There is no such type of frame null");
+    }
+
+    #[test]
+    fn a_refusal_names_what_the_client_named_and_of_a_name_that_is_too_long_the_beginning() {
+        let named = |name: &str| said(&json!({"type": "?", "payload": {"message_id": name}}).to_string());
+        let (whole, umlauts) = ("x".repeat(255), "ä".repeat(128));
+        for (name, back) in [(whole.clone(), whole.as_str()), ("x".repeat(1 << 20), &whole), (umlauts.clone(), &umlauts[..254])] {
+            assert_eq!(named(&name), format!("unknown! unknown_type There is no such type of frame {back}"));
+        }
+        assert_eq!(named(""), "unknown! unknown_type There is no such type of frame null");
     }
 }

@@ -4,6 +4,7 @@
 
 mod frame;
 mod speaker;
+mod typing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use super::note::Note;
 use frame::{Asked, Refusal};
 pub use speaker::Speaker;
 use speaker::{Lane, Turn};
+use typing::Typing;
 
 /// How many [`Reply::Later`] of one socket may be under way; whoever reads the socket then reads no further until one is done.
 pub const UNDER_WAY: usize = 32;
@@ -57,6 +59,7 @@ struct Inner {
     shutdown: Shutdown,
     /// Receipts that have been given: their repeats are nothing. Clients send them on every render.
     given: Cache<(UserId, MessageId, Receipt), ()>,
+    typing: Typing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +113,8 @@ impl Talk {
         log: FrameLog,
         shutdown: Shutdown,
     ) -> Self {
-        let inner = Inner { commands, limits, of_socket, freshness, log, shutdown, given: Cache::new(REMEMBERED) };
+        let (given, typing) = (Cache::new(REMEMBERED), Typing::default());
+        let inner = Inner { commands, limits, of_socket, freshness, log, shutdown, given, typing };
         Self { inner: Arc::new(inner) }
     }
 
@@ -182,16 +186,21 @@ impl Talk {
         })
     }
 
-    /// Never answered: who cannot be shown it is not named, and what is too much is left out.
+    /// Never answered: who cannot be shown it is not named, and what is too much is left out. That somebody has stopped is never too much, only slowed down: whoever was shown that they type would go on
+    /// showing it.
     fn typing(&self, speaker: &mut Speaker, peer: Option<UserId>, is_typing: bool) -> Reply {
         let (caller, now) = (speaker.caller().clone(), Instant::now());
         let Some(peer) = peer.filter(|peer| *peer != caller.user) else { return Reply::Nothing };
-        if !speaker.takes(1.0, self.inner.of_socket, now) || (is_typing && !speaker.types_to(peer, now)) {
+        if is_typing && !(speaker.takes(1.0, self.inner.of_socket, now) && self.inner.typing.shows(caller.user, peer, now)) {
             return Reply::Nothing;
         }
         let (inner, turn) = (self.inner.clone(), speaker.turn(Lane::Talk));
         self.later(&caller.clone(), turn, "typing", async move |_| {
-            let allowed = inner.limits.take(Class::Commands, Subject::User(caller.user)).await.allowed;
+            let allowed = if is_typing {
+                inner.limits.take(Class::Commands, Subject::User(caller.user)).await.allowed
+            } else {
+                inner.paced(caller.user).await
+            };
             if allowed && inner.commands.may_reach(&caller, peer).await.is_ok_and(|may| may) {
                 let note = Note::Typing { from: caller.user, on: is_typing }.text();
                 if let Err(error) = inner.log.note(&[peer], &note).await {
@@ -238,7 +247,7 @@ impl Inner {
         self.given.get(&(user, message, kind)).is_some()
     }
 
-    /// Returns when the user may give a receipt; `false`: the process ends before.
+    /// Returns when the user may say what is never refused; `false`: the process ends before.
     async fn paced(&self, user: UserId) -> bool {
         loop {
             let standing = self.limits.take(Class::Vital, Subject::User(user)).await;

@@ -1,17 +1,12 @@
 //! What is remembered of one socket's talk.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use platform::auth::Caller;
 use platform::limits::Rate;
-use schemas::{MessageId, UserId};
+use schemas::MessageId;
 use tokio::sync::oneshot;
-
-/// `typing: true` is told to a peer once in this time.
-const TYPING_EVERY: Duration = Duration::from_secs(1);
-/// To how many peers within that time.
-const TYPED_TO: usize = 32;
 
 /// Receipts of a socket that may be under way at once.
 const RECEIPTS: usize = 8;
@@ -23,8 +18,6 @@ pub struct Speaker {
     /// Tokens as of `at`: at first as many as there may be.
     level: f64,
     at: Instant,
-    /// Whom they have told lately that they are typing.
-    typed: Vec<(UserId, Instant)>,
     /// Of each lane, the end of what was said last.
     lanes: Option<Box<[Option<oneshot::Receiver<()>>; 1 + RECEIPTS]>>,
 }
@@ -59,7 +52,7 @@ impl Speaker {
     /// A new socket of this caller.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
-        Self { caller: Arc::new(caller), level: f64::INFINITY, at: Instant::now(), typed: Vec::new(), lanes: None }
+        Self { caller: Arc::new(caller), level: f64::INFINITY, at: Instant::now(), lanes: None }
     }
 
     pub(super) fn caller(&self) -> &Arc<Caller> {
@@ -79,16 +72,6 @@ impl Speaker {
         enough
     }
 
-    /// Whether a peer is to be told now that this socket's user is typing.
-    pub(super) fn types_to(&mut self, peer: UserId, now: Instant) -> bool {
-        self.typed.retain(|(_, at)| now.saturating_duration_since(*at) < TYPING_EVERY);
-        if self.typed.len() >= TYPED_TO || self.typed.iter().any(|(known, _)| *known == peer) {
-            return false;
-        }
-        self.typed.push((peer, now));
-        true
-    }
-
     /// The next turn in a lane.
     pub(super) fn turn(&mut self, lane: Lane) -> Turn {
         let lane = match lane {
@@ -104,7 +87,7 @@ impl Speaker {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Lane, Speaker, TYPED_TO};
+    use super::{Lane, Speaker};
     use futures::FutureExt;
     use platform::auth::Caller;
     use platform::limits::Rate;
@@ -127,17 +110,6 @@ mod tests {
         let small = Rate::per_second(1, 5);
         assert!(speaker.takes(20.0, small, now + Duration::from_secs(60)), "what costs more than there can be takes all there is");
         assert!(!speaker.takes(1.0, small, now + Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn typing_is_told_once_a_second_to_each_peer() {
-        let (mut speaker, now) = (speaker(), Instant::now());
-        let peer = |n: usize| UserId(Uuid::from_u128(n as u128));
-        assert!(speaker.types_to(peer(1), now) && speaker.types_to(peer(2), now));
-        assert!(!speaker.types_to(peer(1), now + Duration::from_millis(999)));
-        assert!(speaker.types_to(peer(1), now + Duration::from_millis(1_000)));
-        let later = now + Duration::from_secs(5);
-        assert_eq!((0..1_000).filter(|n| speaker.types_to(peer(*n), later)).count(), TYPED_TO);
     }
 
     #[tokio::test]

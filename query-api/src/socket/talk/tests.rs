@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use platform::auth::Caller;
 use platform::frames::{FrameLog, Heard, Kept};
 use platform::fresh::{Freshness, Reached};
 use platform::http::{Problem, RequestContext};
-use platform::limits::{Limits, Networks, Rate, Rates};
+use platform::limits::{Class, Limits, Networks, Rate, Rates, Subject};
 use platform::marks::{Heads, Marks};
 use platform::redis::Redis;
 use platform::shutdown::Shutdown;
@@ -78,6 +78,7 @@ struct Desk {
     talk: Talk,
     asked: Arc<Asked>,
     caller: Caller,
+    limits: Limits,
     log: FrameLog,
     shutdown: Shutdown,
 }
@@ -97,9 +98,9 @@ impl Desk {
         let asked = Arc::new(Asked { log: Mutex::default(), may_end: Semaphore::new(0), refuses: Mutex::default(), blocked });
         let log = FrameLog::new(redis, Kept::default());
         let limits = Limits::alone(Rates::all(rate), Networks::default());
-        let talk = Talk::new(asked.clone(), limits, Rate::per_second(200, 1_000), freshness, log.clone(), shutdown.clone());
+        let talk = Talk::new(asked.clone(), limits.clone(), Rate::per_second(200, 1_000), freshness, log.clone(), shutdown.clone());
         let caller = Caller { user: UserId(Uuid::now_v7()), session: SessionId(Uuid::now_v7()), role: "user".into(), token_ends: 0 };
-        Self { talk, asked, caller, log, shutdown }
+        Self { talk, asked, caller, limits, log, shutdown }
     }
 
     async fn quick() -> Self {
@@ -264,32 +265,102 @@ async fn a_socket_that_says_too_much_hears_so_but_may_still_say_what_it_has_read
     assert!(matches!(desk.talk.hear(&mut other, r#"{"type":"ping"}"#), Reply::Frame(pong) if pong.contains("pong")));
 }
 
+fn typing(peer: UserId, on: bool) -> Value {
+    json!({"type": "typing", "payload": {"recipient_id": peer, "is_typing": on}})
+}
+
+/// Somebody who listens.
+struct Peer {
+    user: UserId,
+    heard: tokio::sync::mpsc::Receiver<Heard>,
+    _pusher: platform::frames::Pusher,
+}
+
+impl Peer {
+    async fn of(desk: &Desk) -> Self {
+        let (pusher, mut heard) = desk.log.pusher();
+        let user = UserId(Uuid::now_v7());
+        wait_until("they are held, and heard of", BOUND, async || {
+            // Where no log has begun it is an error, but held they are.
+            let _ = pusher.hold(user).await;
+            desk.log.note(&[user], "are you there").await.ok()?;
+            matches!(heard.try_recv(), Ok(Heard::Note(_, text)) if &*text == "are you there").then_some(())
+        })
+        .await;
+        Self { user, heard, _pusher: pusher }
+    }
+
+    /// The next so many frames that they are shown.
+    async fn shown(&mut self, count: usize) -> Vec<Value> {
+        let mut shown = Vec::new();
+        while shown.len() < count {
+            let next = tokio::time::timeout(BOUND, self.heard.recv()).await.expect("it comes").expect("it is heard");
+            let Heard::Note(users, text) = next else { continue };
+            if let Some(said) = Said::read(&text) {
+                assert_eq!(users, [self.user]);
+                shown.push(serde_json::from_str::<Value>(&said.frame).expect("JSON"));
+            }
+        }
+        shown
+    }
+
+    /// Whether the next so many frames say that somebody types.
+    async fn shown_typing(&mut self, count: usize) -> Vec<bool> {
+        self.shown(count).await.iter().map(|frame| frame["is_typing"] == true).collect()
+    }
+}
+
 #[tokio::test]
 async fn typing_is_told_to_whom_it_may_reach_and_answered_with_nothing() {
     let desk = Desk::quick().await;
-    let (pusher, mut heard) = desk.log.pusher();
-    let bob = UserId(Uuid::now_v7());
-    wait_until("bob is held, and heard of", BOUND, async || {
-        // Where no log has begun it is an error, but held he is.
-        let _ = pusher.hold(bob).await;
-        desk.log.note(&[bob], "are you there").await.ok()?;
-        matches!(heard.try_recv(), Ok(Heard::Note(_, text)) if &*text == "are you there").then_some(())
-    })
-    .await;
+    let mut bob = Peer::of(&desk).await;
     let mut speaker = desk.speaker();
-    let typing = |peer: UserId, on: bool| json!({"type": "typing", "payload": {"recipient_id": peer, "is_typing": on}});
-    for (peer, on) in [(desk.asked.blocked, true), (desk.caller.user, true), (bob, true), (bob, true), (bob, false), (bob, false)] {
+    let bobs = bob.user;
+    for (peer, on) in [(desk.asked.blocked, true), (desk.caller.user, true), (bobs, true), (bobs, true), (bobs, false), (bobs, false)] {
         assert_eq!(desk.answer(&mut speaker, &typing(peer, on)).await, None);
     }
-    let mut told = Vec::new();
-    while told.len() < 3 {
-        let next = tokio::time::timeout(BOUND, heard.recv()).await.expect("it comes").expect("it is heard");
-        let Heard::Note(users, text) = next else { continue };
-        if let Some(said) = Said::read(&text) {
-            assert_eq!(users, [bob]);
-            told.push(serde_json::from_str::<Value>(&said.frame).expect("JSON"));
-        }
-    }
+    let told = bob.shown(3).await;
     assert!(told.iter().all(|frame| frame["type"] == "typing" && frame["sender_id"] == json!(desk.caller.user)));
     assert_eq!(told.iter().map(|frame| frame["is_typing"].as_bool()).collect::<Vec<_>>(), [Some(true), Some(false), Some(false)]);
+}
+
+#[tokio::test]
+async fn that_somebody_has_stopped_typing_is_told_however_much_they_say() {
+    // So many commands, and so many frames of a socket, are too much.
+    let desk = Desk::new(Rate::per_second(20, 5)).await;
+    let mut bob = Peer::of(&desk).await;
+    let mut speaker = desk.speaker();
+    while !matches!(desk.talk.hear(&mut speaker, r#"{"type":"ping"}"#), Reply::Frame(answer) if answer.contains("rate_limited")) {}
+    for _ in 0..3 {
+        assert_eq!(desk.answer(&mut speaker, &typing(bob.user, false)).await, None);
+    }
+    assert_eq!(bob.shown_typing(3).await, [false; 3], "the socket's limit is no reason");
+    let mut other = desk.speaker();
+    while desk.limits.take(Class::Commands, Subject::User(desk.caller.user)).await.allowed {}
+    for _ in 0..2 {
+        assert_eq!(desk.answer(&mut other, &typing(bob.user, false)).await, None);
+    }
+    assert_eq!(bob.shown_typing(2).await, [false; 2], "nor is the user's");
+}
+
+#[tokio::test]
+async fn a_user_with_many_sockets_is_shown_to_type_as_often_as_one_with_one() {
+    let desk = Desk::quick().await;
+    let (mut bob, mut carl) = (Peer::of(&desk).await, Peer::of(&desk).await);
+    let mut sockets: Vec<Speaker> = (0..20).map(|_| desk.speaker()).collect();
+    let began = Instant::now();
+    for socket in &mut sockets {
+        assert_eq!(desk.answer(socket, &typing(bob.user, true)).await, None);
+    }
+    for on in [true, false] {
+        assert_eq!(desk.answer(&mut sockets[0], &typing(carl.user, on)).await, None);
+    }
+    assert_eq!(desk.answer(&mut sockets[0], &typing(bob.user, false)).await, None);
+    assert_eq!(carl.shown_typing(2).await, [true, false], "each peer is counted apart");
+    let mut shown = Vec::new();
+    while shown.last() != Some(&false) {
+        shown.extend(bob.shown_typing(1).await);
+    }
+    let most = 1 + usize::try_from(began.elapsed().as_secs()).expect("seconds");
+    assert!((1..=most).contains(&(shown.len() - 1)), "{shown:?}");
 }

@@ -11,7 +11,7 @@ mod dice;
 mod history;
 mod line;
 mod plan;
-mod redis;
+pub mod redis;
 mod rig;
 mod run;
 mod sabotage;

@@ -1,5 +1,7 @@
 //! Nothing is pushed between two people while one has blocked the other.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use testkit::person::Person;
@@ -7,7 +9,12 @@ use testkit::servers::Pair;
 use testkit::socket::Socket;
 use testkit::system::{System, SystemConfig};
 
+use crate::faults::redis::AgingRedis;
+use testkit::wait_until;
+
 use super::{acknowledge, done, message_of, messages, people, send, until_message, until_told};
+
+const BOUND: Duration = Duration::from_secs(10);
 
 async fn block(who: &Person, whom: &Person, stands: bool) {
     let method = if stands { Method::POST } else { Method::DELETE };
@@ -84,6 +91,67 @@ async fn a_word_of_a_block_or_its_end_that_was_missed_is_looked_up() {
         assert_eq!(messages(&until_message(&mut bobs, id).await), [id]);
     }
     system.stop().await;
+}
+
+/// People have blocked another, and nobody can know it: no read model has it yet, and Redis has forgotten what it lacks.
+async fn nothing_comes_through_while_a_block_cannot_be_known(emptied: impl AsyncFnOnce(&mut AgingRedis)) {
+    let mut redis = AgingRedis::start().await;
+    let mut system = System::start(SystemConfig::default().env("REDIS_URL", redis.url())).await;
+    let (ann, bob) = people(&system).await;
+    let (carl, eve) = (Person::register(&system, "carl").await, Person::register(&system, "eve").await);
+    // Of the two, bob has a socket open all the time.
+    let (mut anns, mut bobs) = (Socket::open(&ann).await, Socket::open(&bob).await);
+    for who in [&bob, &carl] {
+        let waits = send(&ann, who, "before the block").await;
+        until_told(who, waits).await;
+    }
+    bobs.find("new_message").await;
+
+    let mut postgres = system.postgres("message_db").await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE blocks.blocks IN EXCLUSIVE MODE").execute(&mut postgres).await.expect("it locks");
+    block(&bob, &ann, true).await;
+    block(&carl, &ann, true).await;
+    emptied(&mut redis).await;
+    let mut opened = vec![(&bob, bobs)];
+    for round in 0..3 {
+        for who in [&bob, &carl] {
+            let name = format!("{round} to {}", who.id);
+            anns.send("typing", json!({"recipient_id": who.id, "is_typing": true})).await;
+            let letter = json!({"message_id": name, "recipient_id": who.id, "encrypted_content": "x", "encrypted_session_key": "key"});
+            anns.send("message", letter).await;
+            let refused = anns.until(|frame| frame["client_id"] == name).await;
+            assert_eq!(refused.last().map(|frame| &frame["type"]), Some(&json!("error")), "{refused:?}");
+            match Socket::connect(who, "").await {
+                // Whatever it is told is looked at in the end.
+                Ok(socket) => opened.push((who, socket)),
+                Err(refused) => assert_eq!(refused.status, 503, "{}", refused.text),
+            }
+        }
+    }
+
+    sqlx::raw_sql("ROLLBACK").execute(&mut postgres).await.expect("it unlocks");
+    for who in [&bob, &carl] {
+        let socket = wait_until("sockets open again", BOUND, async || Socket::connect(who, "").await.ok()).await;
+        opened.push((who, socket));
+    }
+    let fences = [send(&eve, &bob, "fence").await, send(&eve, &carl, "fence").await];
+    for (who, mut socket) in opened {
+        let fence = fences[usize::from(who.id == carl.id)];
+        let frames = until_message(&mut socket, fence).await;
+        assert_eq!(messages(&frames), [fence], "{frames:?}");
+        assert!(!frames.iter().any(|frame| frame["type"] == "typing"), "{frames:?}");
+    }
+    system.stop().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_came_back_empty_lets_nothing_through_whose_block_it_has_forgotten() {
+    nothing_comes_through_while_a_block_cannot_be_known(async |redis| redis.age().await).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_was_emptied_lets_nothing_through_whose_block_it_has_forgotten() {
+    nothing_comes_through_while_a_block_cannot_be_known(async |redis| redis.flush().await).await;
 }
 
 #[tokio::test]

@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use testkit::person::Person;
 use testkit::servers::Pair;
 use testkit::socket::Socket;
 use testkit::system::{System, SystemConfig};
+use testkit::wait_until;
 
 use super::{acknowledge, messages, people, send, until_message};
 
+const BOUND: Duration = Duration::from_secs(10);
 const A_SECOND: Duration = Duration::from_millis(1_500);
 
 #[tokio::test]
@@ -29,6 +32,42 @@ async fn a_session_that_ends_takes_its_sockets_along_and_no_others_in_every_proc
     }
     stays.before_pong().await;
     stays_there.before_pong().await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_its_socket_opens_takes_it_along() {
+    let mut system = System::start(SystemConfig::default()).await;
+    // What an opening socket looks up: first of all, and when everybody but its client knows of it.
+    for (database, table, by_header) in [("message_db", "blocks.blocks", Err(401)), ("user_db", "contacts.contacts", Ok(4001))] {
+        let people = [Person::register(&system, "ann").await, Person::register(&system, "bob").await];
+        let mut postgres = system.postgres(database).await;
+        sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")))
+            .execute(&mut postgres)
+            .await
+            .expect("it locks");
+        let [browser, native] = people.clone();
+        let opening = tokio::spawn(async move { Socket::connect(&browser, "").await });
+        let header = format!("Bearer {}", native.token);
+        let opening_by_header = tokio::spawn(async move { Socket::dial(&native.socket_url(), &[("authorization", &header)]).await });
+        wait_until("both wait", BOUND, async || {
+            let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+            let waiting: i64 = sqlx::query_scalar(AssertSqlSafe(waiting)).fetch_one(&mut postgres).await.expect("it answers");
+            (waiting >= 2).then_some(())
+        })
+        .await;
+        for who in &people {
+            assert_eq!(who.post("/api/v1/auth/logout", json!({})).await.status, 200);
+        }
+        sqlx::raw_sql("ROLLBACK").execute(&mut postgres).await.expect("it unlocks");
+        let ended = opening.await.expect("no panic").expect("a browser sees no other answer").ended_within(BOUND).await;
+        assert_eq!((ended.code, ended.frames), (4001, vec![]), "{table}");
+        let by_other = match opening_by_header.await.expect("no panic") {
+            Ok(mut socket) => Ok(socket.ended_within(BOUND).await.code),
+            Err(refused) => Err(refused.status),
+        };
+        assert_eq!(by_other, by_header, "{table}");
+    }
+    system.stop().await;
 }
 
 #[tokio::test]

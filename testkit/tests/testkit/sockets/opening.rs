@@ -6,9 +6,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::person::{Answer, Person, http};
 use testkit::socket::Socket;
-use testkit::system::System;
+use testkit::system::{System, SystemConfig};
+use testkit::wait_until;
 
 use super::{fields, listed, people};
+
+const BOUND: Duration = Duration::from_secs(10);
 
 async fn ticket(who: &Person) -> String {
     let answer = who.post("/api/v1/realtime/tickets", json!({})).await;
@@ -92,4 +95,33 @@ async fn who_asks_for_no_socket_is_told_that_there_is_nothing_else() {
     let old = old.header("connection", "upgrade").header("upgrade", "websocket").header("sec-websocket-version", "8");
     let answer = Answer::to(old.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")).await.expect("an answer");
     assert_eq!(answer.status.as_u16(), 426);
+}
+
+#[tokio::test]
+async fn who_has_too_many_sockets_open_gets_no_other_until_one_closes_and_nobody_else_is_refused() {
+    let mut system = System::start(SystemConfig::default().env("POSTRIDER_LIMITS__SOCKETS_PER_USER", 3)).await;
+    let (ann, bob) = people(&system).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(Socket::open(&ann).await);
+    }
+    let refused = Socket::connect(&ann, "").await.map(drop).expect_err("that is one too many");
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    let header = http().get(system.url(&format!("/ws/{}", ann.id))).bearer_auth(&ann.token);
+    let header = header.header("connection", "upgrade").header("upgrade", "websocket").header("sec-websocket-version", "13");
+    let answer = Answer::to(header.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")).await.expect("an answer");
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].clone()), (429, json!("too_many_own_sockets")));
+    assert_eq!(answer.headers["retry-after"], "5");
+    let _bobs = Socket::open(&bob).await;
+
+    open.pop().expect("a socket").close().await;
+    let again = wait_until("there is room again", BOUND, async || Socket::connect(&ann, "").await.ok()).await;
+    assert_eq!(Socket::connect(&ann, "").await.map(drop).map_err(|refused| refused.status), Err(429));
+    drop((open, again));
+    // However they end.
+    let mut back = Vec::new();
+    while back.len() < 3 {
+        back.push(wait_until("there is room for all", BOUND, async || Socket::connect(&ann, "").await.ok()).await);
+    }
+    system.stop().await;
 }

@@ -150,3 +150,89 @@ async fn a_restart_within_seconds_is_no_change() {
     }
     assert_eq!(frames.iter().filter(|frame| told(frame)).map(|frame| &frame["type"]).collect::<Vec<_>>(), ["user_offline"], "{frames:?}");
 }
+
+/// Whether somebody sees over HTTP that another is here, in a list and by themselves.
+async fn sees(viewer: &Person, who: &Person) -> [bool; 2] {
+    let listed = is_online_in(&viewer.get("/api/v1/contacts").await, who);
+    [listed, viewer.get(&format!("/api/v1/users/{}", who.id)).await["is_online"] == true]
+}
+
+#[tokio::test]
+async fn a_block_ends_what_the_two_see_of_each_other_and_its_end_shows_it_again() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    holds(&bob, ann.id).await;
+    holds(&ann, bob.id).await;
+    let mut bobs = Socket::open(&bob).await;
+    let mut anns = Socket::open(&ann).await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    wait_until("bob is here", BOUND, async || (sees(&ann, &bob).await == [true; 2]).then_some(())).await;
+
+    let block = |by: &Person, of: &Person| (by.clone(), format!("/api/v1/contacts/{}/block", of.id));
+    let (bobs_block, anns_block) = (block(&bob, &ann), block(&ann, &bob));
+    done(&bobs_block.0, Method::POST, &bobs_block.1, Some(json!({}))).await;
+    for (socket, of) in [(&mut bobs, &ann), (&mut anns, &bob)] {
+        let left = socket.find("user_offline").await;
+        assert_eq!(left["user_id"], json!(of.id));
+        assert_eq!((fields(&left), &left["type"]), (listed("type,user_id,timestamp"), &json!("user_offline")));
+    }
+    assert_eq!((sees(&ann, &bob).await, sees(&bob, &ann).await), ([false; 2], [false; 2]));
+    assert_eq!(ann.get(&format!("/api/v1/users/{}", bob.id)).await["last_seen"], Value::Null);
+
+    let row = ann.get("/api/v1/contacts").await[0]["id"].clone();
+    let path = format!("/api/v1/contacts/{}", row.as_str().expect("an id"));
+    done(&ann, Method::DELETE, &path, None).await;
+    let row = ann.post("/api/v1/contacts", json!({"contact_id": bob.id})).await.json();
+    assert_eq!((&row["is_online"], &row["last_seen"]), (&json!(false), &Value::Null));
+
+    // As long as one of two stands, nothing is shown.
+    done(&anns_block.0, Method::POST, &anns_block.1, Some(json!({}))).await;
+    done(&bobs_block.0, Method::DELETE, &bobs_block.1, None).await;
+    assert_eq!((sees(&ann, &bob).await, sees(&bob, &ann).await), ([false; 2], [false; 2]));
+    for socket in [&mut bobs, &mut anns] {
+        let frames = socket.before_pong().await;
+        assert!(!frames.iter().any(|frame| frame["type"] == "user_online" || frame["type"] == "user_offline"), "{frames:?}");
+    }
+    done(&anns_block.0, Method::DELETE, &anns_block.1, None).await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    assert_eq!(presence_of(&mut anns, &bob).await["type"], "user_online");
+    assert_eq!((sees(&ann, &bob).await, sees(&bob, &ann).await), ([true; 2], [true; 2]));
+}
+
+#[tokio::test]
+async fn who_hides_is_gone_for_those_who_saw_them_and_is_here_when_they_may_see_again() {
+    let both = Two::start().await;
+    let (ann, bob) = (Person::register(&both.one, "ann").await, Person::register(&both.two, "bob").await);
+    holds(&bob, ann.id).await;
+    let mut bobs = Socket::open(&bob).await;
+    let _anns = Socket::open(&ann).await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    for (whom, told) in [("nobody", "user_offline"), ("everybody", "user_online"), ("contacts", "user_offline")] {
+        shows_to(&ann, whom).await;
+        assert_eq!(presence_of(&mut bobs, &ann).await["type"], told);
+        // What was so already is said to nobody.
+        shows_to(&ann, whom).await;
+    }
+    holds(&ann, bob.id).await;
+    let frames = bobs.until(|frame| frame["type"] == "user_online").await;
+    assert!(!frames.iter().any(|frame| frame["type"] == "user_offline"), "{frames:?}");
+}
+
+#[tokio::test]
+async fn who_signs_off_by_http_and_comes_back_at_once_has_not_been_away() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    holds(&bob, ann.id).await;
+    let mut bobs = Socket::open(&bob).await;
+    let say = async |what: &str| done(&ann, Method::POST, &format!("/api/v1/relay/user/{}/{what}", ann.id), Some(json!({}))).await;
+    say("online").await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    for _ in 0..3 {
+        say("offline").await;
+        say("online").await;
+    }
+    let left = Instant::now();
+    say("offline").await;
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_offline");
+    assert!(left.elapsed() >= Duration::from_secs(4));
+}

@@ -1,8 +1,11 @@
 //! Coming back: nothing is missed, and nothing is told twice.
 
+use std::time::{Duration, Instant};
+
 use platform::frames::Cursor;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use testkit::person::Person;
 use testkit::socket::Socket;
 use testkit::system::{System, SystemConfig};
 use uuid::Uuid;
@@ -103,6 +106,48 @@ async fn a_resume_on_an_open_socket_brings_what_was_missed_and_repeats_nothing_t
     }
     let later = send(&ann, &bob, "later").await;
     assert_eq!(messages(&until_message(&mut back, later).await), [later]);
+}
+
+#[tokio::test]
+async fn a_flood_of_resumes_is_refused_and_holds_up_nobody() {
+    const FLOOD: usize = 1_000;
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let mut carls = Socket::open(&Person::register(system, "carl").await).await;
+    let carl = carls.established()["user_id"].clone();
+    let cursor = Socket::open(&bob).await.cursor();
+    let mut last = Uuid::nil();
+    for n in 0..50 {
+        last = send(&ann, &bob, &format!("message {n}")).await;
+    }
+    until_told(&bob, last).await;
+    let (mut flood, mut beside) = (Socket::open(&bob).await, Socket::open(&bob).await);
+    until_message(&mut flood, last).await;
+    until_message(&mut beside, last).await;
+
+    let began = Instant::now();
+    for _ in 0..FLOOD {
+        flood.send("resume", json!({"cursor": cursor})).await;
+    }
+    flood.send("fence", json!({"message_id": "fence"})).await;
+    // Nobody waits for that, not even the same user at another socket.
+    let id = Uuid::now_v7();
+    let letter = json!({"message_id": id, "recipient_id": carl, "encrypted_content": "x", "encrypted_session_key": "key"});
+    beside.send("message", letter).await;
+    assert_eq!(messages(&until_message(&mut carls, id).await), [id]);
+    let held_up = began.elapsed();
+    assert!(held_up < Duration::from_secs(5), "{held_up:?}");
+
+    let frames = flood.until(|frame| frame["client_id"] == "fence").await;
+    let refused = frames.iter().filter(|frame| frame["code"] == "rate_limited" && frame["client_id"].is_null()).count();
+    // 20 frames each: of a socket that may say a thousand at once, and two hundred a second.
+    let most = 50 + 10 * usize::try_from(began.elapsed().as_secs() + 1).expect("seconds");
+    assert!((1..=most).contains(&(FLOOD - refused)), "{refused} of {FLOOD} were refused");
+    let answered = frames.iter().filter(|frame| frame["type"] == "resumed").count();
+    assert!(answered <= FLOOD - refused, "{answered}");
+    assert!(messages(&frames).is_empty(), "what it was told it is not told again");
+    let live = send(&ann, &bob, "live").await;
+    assert_eq!(messages(&until_message(&mut flood, live).await), [live]);
 }
 
 #[tokio::test]
