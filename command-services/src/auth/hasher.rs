@@ -1,19 +1,22 @@
 //! Passwords are hashed on threads of their own, behind a bounded queue: a storm of sign-ins waits there, and everything else goes on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use axum::http::StatusCode;
 use platform::http::Problem;
 use tokio::sync::oneshot;
 
 /// What is verified when there is no such account: as expensive as a real one, and nobody's.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5cyBzYWx0Li4$bm9ib2R5J3MgaGFzaDogbm8gcGFzc3dvcmQgbWF0Y2g";
+
+/// For how long a thread that has nothing to do keeps its memory.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// How every hash of today begins: whatever begins otherwise is replaced at its next sign-in.
 const TODAYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
@@ -136,10 +139,37 @@ fn count(waiting: &AtomicUsize, change: impl FnOnce(&AtomicUsize) -> usize) {
     metrics::gauge!("hasher_queue_length").set(change(waiting) as f64);
 }
 
+/// What a thread hashes in. Made anew for each hash, its 19 MiB would come from the system page by page, and go back with a word to every core, each time.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Memory {
+    /// What stood there means nothing.
+    fn for_params(&mut self, params: &Params) -> &mut [Block] {
+        let blocks = params.block_count();
+        if self.0.len() < blocks {
+            self.0.resize(blocks, Block::new());
+        }
+        &mut self.0[..blocks]
+    }
+}
+
 /// One thread's life.
 fn work(queued: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
-    let next = || queued.lock().ok()?.recv().ok();
-    while let Some(Job { password, work }) = next() {
+    let mut memory = Memory::default();
+    loop {
+        let next = match queued.lock() {
+            Ok(queued) => queued.recv_timeout(KEPT),
+            Err(_) => return,
+        };
+        let Job { password, work } = match next {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                memory = Memory::default();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         count(waiting, |waiting| waiting.fetch_sub(1, Ordering::Relaxed) - 1);
         let began = Instant::now();
         // Nobody is told what has been given up.
@@ -147,7 +177,7 @@ fn work(queued: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
             Work::Hash(answer) if answer.is_closed() => continue,
             Work::Verify(_, answer) if answer.is_closed() => continue,
             Work::Hash(answer) => answer.send(hash(&password)).map_err(drop),
-            Work::Verify(phc, answer) => answer.send(verify(&password, &phc)).map_err(drop),
+            Work::Verify(phc, answer) => answer.send(verify(&password, &phc, &mut memory)).map_err(drop),
         };
         metrics::histogram!("hasher_seconds").record(began.elapsed().as_secs_f64());
     }
@@ -163,28 +193,36 @@ pub(super) fn is_outdated(hash: &str) -> bool {
     !hash.starts_with(TODAYS)
 }
 
-fn verify(password: &str, phc: &str) -> Result<bool, Busy> {
+fn verify(password: &str, phc: &str, memory: &mut Memory) -> Result<bool, Busy> {
     if BCRYPT.iter().any(|start| phc.starts_with(start)) {
         // Cuts off behind the 72nd byte, as the one that made them did.
         return bcrypt::verify(password, phc).map_err(|_| Busy::Broken);
     }
+    let hash = PasswordHash::new(phc).map_err(|_| Busy::Broken)?;
     // What has no hash in it would count as a wrong password: it is damage.
-    let hash = PasswordHash::new(phc).ok().filter(|hash| hash.salt.is_some() && hash.hash.is_some()).ok_or(Busy::Broken)?;
-    match Argon2::default().verify_password(password.as_bytes(), &hash) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(Busy::Broken),
-    }
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(Busy::Broken) };
+    let (algorithm, params) = (Algorithm::try_from(hash.algorithm.as_str()), Params::try_from(&hash));
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from);
+    let (Ok(algorithm), Ok(params), Ok(version)) = (algorithm, params, version) else { return Err(Busy::Broken) };
+    let mut found = [0; Output::MAX_LENGTH];
+    let found = &mut found[..expected.len()];
+    let blocks = memory.for_params(&params);
+    let argon2 = Argon2::new(algorithm, version, params);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, found, blocks).map_err(|_| Busy::Broken)?;
+    // Compares in constant time.
+    Ok(Output::new(found).map_err(|_| Busy::Broken)? == *expected)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use argon2::password_hash::PasswordHasher;
     use argon2::password_hash::phc::PasswordHash;
+    use argon2::{Algorithm, Argon2, Params, Version};
     use futures::future::join_all;
 
-    use super::{Busy, Hasher, NOBODYS, hash, is_outdated, verify};
+    use super::{Busy, Hasher, Memory, NOBODYS, hash, is_outdated, verify};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -248,11 +286,11 @@ mod tests {
             ("correct horse", "$2a$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e"),
             ("U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
         ] {
-            assert_eq!(verify(password, hash), Ok(true), "{hash}");
-            assert_eq!(verify("another", hash), Ok(false), "{hash}");
+            assert_eq!(verify(password, hash, &mut Memory::default()), Ok(true), "{hash}");
+            assert_eq!(verify("another", hash, &mut Memory::default()), Ok(false), "{hash}");
             assert!(is_outdated(hash));
         }
-        assert_eq!(verify("x", "$2b$12$tooshort"), Err(Busy::Broken));
+        assert_eq!(verify("x", "$2b$12$tooshort", &mut Memory::default()), Err(Busy::Broken));
         assert!(!is_outdated(&hash("x").unwrap()) && !is_outdated(NOBODYS));
     }
 
@@ -260,9 +298,22 @@ mod tests {
     fn of_a_bcrypt_password_only_the_first_72_bytes_count() {
         let of_eighty = "$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
         for (length, right) in [(71, false), (72, true), (80, true), (81, true)] {
-            assert_eq!(verify(&"x".repeat(length), of_eighty), Ok(right), "{length}");
+            assert_eq!(verify(&"x".repeat(length), of_eighty, &mut Memory::default()), Ok(right), "{length}");
         }
         let long = bcrypt::hash(format!("{}tail", "ö".repeat(36)), 4).unwrap();
-        assert_eq!(verify(&"ö".repeat(36), &long), Ok(true), "bytes, not characters");
+        assert_eq!(verify(&"ö".repeat(36), &long, &mut Memory::default()), Ok(true), "bytes, not characters");
+    }
+
+    #[test]
+    fn what_was_hashed_before_in_the_same_memory_means_nothing() {
+        let small = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(4_096, 3, 1, None).unwrap());
+        let of = |password: &str| [hash(password).unwrap(), small.hash_password(password.as_bytes()).unwrap().to_string()];
+        let (mut memory, [one, other]) = (Memory::default(), ["one", "another"].map(of));
+        for _ in 0..2 {
+            for (mine, theirs) in one.iter().zip(&other) {
+                assert_eq!(verify("one", mine, &mut memory), Ok(true));
+                assert_eq!(verify("one", theirs, &mut memory), Ok(false));
+            }
+        }
     }
 }
