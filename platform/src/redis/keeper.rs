@@ -38,15 +38,18 @@ async fn turn(inner: Weak<Inner>, first: FirstContact) {
             continue;
         }
         match connect(&inner).await {
-            Ok((connection, server_age)) => {
+            Ok((connection, server)) => {
                 let before = match (contacts, first) {
                     (0, FirstContact::MissedNothing) => Duration::MAX,
-                    (0, FirstContact::CountsFromServerStart) => server_age,
+                    (0, FirstContact::CountsFromServerStart) => server.age,
                     _ => Duration::ZERO,
                 };
                 contacts += 1;
                 inner.came(connection, before);
                 tracing::info!(contacts, "redis answers");
+                if let Some(policy) = server.evicts {
+                    tracing::warn!(policy, "redis may throw away what it is told to keep; its maxmemory-policy has to be noeviction");
+                }
             }
             Err(reason) => {
                 if std::mem::take(&mut silent_since_start) && contacts == 0 {
@@ -71,14 +74,23 @@ async fn watch(inner: &Arc<Inner>) {
     }
 }
 
-async fn connect(inner: &Inner) -> Result<(MultiplexedConnection, Duration), String> {
+/// What a server says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Server {
+    /// How long it has run, in whole seconds, rounded down; nothing when it does not say.
+    age: Duration,
+    /// How it chooses what to forget when its memory is full, if it does.
+    evicts: Option<String>,
+}
+
+async fn connect(inner: &Inner) -> Result<(MultiplexedConnection, Server), String> {
     // Our own time-out bounds each call as a whole; the library's would be a second one to keep in step.
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(TIME_OUT)).set_response_timeout(None);
     let attempt = async {
         let mut connection = inner.client.get_multiplexed_async_connection_with_config(&config).await?;
         can_write(&mut connection).await?;
-        let age = server_age(&mut connection).await;
-        Ok::<_, ::redis::RedisError>((connection, age))
+        let server = about(&mut connection).await;
+        Ok::<_, ::redis::RedisError>((connection, server))
     };
     match tokio::time::timeout(TIME_OUT * 2, attempt).await {
         Ok(Ok(done)) => Ok(done),
@@ -91,12 +103,34 @@ async fn can_write(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     ::redis::cmd("SET").arg("postrider:probe").arg(1).arg("PX").arg(1000).exec_async(connection).await
 }
 
-/// How long the server has run, in whole seconds, rounded down; nothing when it does not say (an ACL may forbid `INFO`).
-async fn server_age(connection: &mut MultiplexedConnection) -> Duration {
-    let info: RedisResult<String> = ::redis::cmd("INFO").arg("server").query_async(connection).await;
-    let seconds = info.ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"))?;
-        line.trim().parse().ok()
-    });
-    Duration::from_secs(seconds.unwrap_or(0))
+/// Nothing when it does not say (an ACL may forbid `INFO`).
+async fn about(connection: &mut MultiplexedConnection) -> Server {
+    let mut info = ::redis::pipe();
+    info.cmd("INFO").arg("server").cmd("INFO").arg("memory");
+    let said: RedisResult<(String, String)> = info.query_async(connection).await;
+    said.map_or_else(|_| Server::default(), |(server, memory)| Server::said(&server, &memory))
+}
+
+impl Server {
+    fn said(server: &str, memory: &str) -> Self {
+        let field =
+            |text: &str, name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()));
+        let seconds = field(server, "uptime_in_seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+        Self { age: Duration::from_secs(seconds), evicts: field(memory, "maxmemory_policy").filter(|policy| policy != "noeviction") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_may_forget_is_known_by_its_policy() {
+        let server = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:75\r\nuptime_in_days:0\r\n";
+        let memory = |policy: &str| format!("# Memory\r\nmaxmemory_human:0B\r\nmaxmemory_policy:{policy}\r\nmem_clients_slaves:0\r\n");
+        let (age, evicts) = (Duration::from_secs(75), Some("allkeys-lru".to_owned()));
+        assert_eq!(Server::said(server, &memory("noeviction")), Server { age, evicts: None });
+        assert_eq!(Server::said(server, &memory("allkeys-lru")), Server { age, evicts });
+        assert_eq!(Server::said("", ""), Server::default(), "it does not say");
+    }
 }
