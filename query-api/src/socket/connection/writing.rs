@@ -24,7 +24,15 @@ enum Next {
 }
 
 impl Connection {
+    /// Writes what is owed, as far as the connection takes it. Whether something has changed by that: more may be taken from the outbox as soon as nothing is owed, also when what was left of
+    /// it needed no frame.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, ()> {
+        let owed = self.owed.len();
+        let wrote = self.poll_frames(cx)?;
+        Ok(wrote || self.owed.len() != owed)
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Result<bool, ()> {
         let mut wrote = false;
         loop {
             match Pin::new(&mut self.wire).poll_ready(cx) {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::person::Person;
 use testkit::socket::Socket;
-use testkit::system::System;
+use testkit::system::{System, SystemConfig};
 use uuid::Uuid;
 
 use super::{acknowledge, done, fields, listed, message_of, messages, people, send, send_by, until_message, until_told};
@@ -94,6 +94,30 @@ async fn a_thousand_that_wait_and_live_ones_among_them_come_in_one_order() {
         sent.push(send(&ann, &bob, &format!("message {n}")).await);
     }
     assert_eq!(messages(&until_message(&mut bobs, sent[619]).await), sent);
+}
+
+#[tokio::test]
+async fn whoever_did_not_read_for_a_while_gets_the_rest_as_soon_as_they_do() {
+    let system = System::start(SystemConfig::default()).await;
+    let (ann, bob) = people(&system).await;
+    let (mut reads, mut slow) = (Socket::open(&bob).await, Socket::open_narrow(&bob).await);
+    let mut sent = Vec::new();
+    // Until three of them wait in the process: the connection takes no more.
+    loop {
+        sent.push(send(&ann, &bob, &"x".repeat(100 << 10)).await);
+        until_message(&mut reads, sent[sent.len() - 1]).await;
+        let told = system.metric("socket_events_sent_total").await.expect("it is counted");
+        let (all, told) = (u32::try_from(2 * sent.len()).expect("a few"), told.round());
+        if f64::from(all) - told >= 3.0 {
+            break;
+        }
+        assert!(sent.len() < 200, "no connection takes 20 MB unread");
+    }
+    for id in sent {
+        // Well before the server's next ping.
+        let frame = slow.next_within(Duration::from_secs(8)).await.expect("it stays open").expect("nothing is held back");
+        assert_eq!(message_of(&frame), Some(id));
+    }
 }
 
 #[tokio::test]
