@@ -19,7 +19,7 @@ export class Desk {
   #session; #told; #live; #view; #journeys;
   /** By user id: `{id, name, email, online, unread, messages: Map}`; a message: `{id, mine, text, at, state, gone, problem}`. */
   #people = new Map();
-  #peer = null; #chosen = null; #typingSent = 0; #typingTold = 0; #typingTimer = 0; #shownTyping = 0; #checks = 0;
+  #peer = null; #chosen = null; #isTyping = false; #typingTold = 0; #typingTimer = 0; #shownTyping = 0; #checks = 0;
   /** Sends without an answer yet, in order; each goes again under its own id until it gets one, after a reload as well. */
   #outbox = []; #sending = false; #retry = 0;
   /** The one of them that was said over the socket and has no answer yet: `{id, answer}`. */
@@ -289,17 +289,16 @@ export class Desk {
 
   #type(is) {
     clearTimeout(this.#typingTimer);
-    if (!this.#peer || (!is && this.#typingSent === 0)) return;
-    const now = Date.now();
+    if (!this.#peer || (!is && !this.#isTyping)) return;
+    const since = Date.now() - this.#typingTold;
     // The server tells of it once a second: whoever begins again sooner says so when it is heard.
-    const due = this.#typingTold + 1_100 - now;
-    if (is && this.#typingSent === 0 && due > 0) {
-      this.#typingTimer = setTimeout(() => this.#type(true), due);
+    if (is && !this.#isTyping && since < 1_100) {
+      this.#typingTimer = setTimeout(() => this.#type(true), 1_100 - since);
       return;
     }
-    if (!is || now - this.#typingSent > 1_500) {
-      if (this.#live?.send('typing', { recipient_id: this.#peer, is_typing: is })) this.#typingSent = is ? now : 0;
-      if (is) this.#typingTold = now;
+    if ((!is || !this.#isTyping || since > 1_500) && this.#live?.send('typing', { recipient_id: this.#peer, is_typing: is })) {
+      this.#isTyping = is;
+      if (is) this.#typingTold = Date.now();
     }
     if (is) this.#typingTimer = setTimeout(() => this.#type(false), STOPPED);
   }
