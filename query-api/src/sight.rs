@@ -75,9 +75,14 @@ pub(crate) async fn between(users: &PgPool, pairs: &[(UserId, UserId)]) -> Resul
 ///
 /// Settings and lists are looked at as they are: whoever asks has waited for them. Blocks are waited for here: whoever blocks names both.
 pub(crate) async fn seen(freshness: &Freshness, presence: &Presence, viewer: UserId, people: &[UserId]) -> Vec<Seen> {
+    seen_if_known(freshness, presence, viewer, people).await.unwrap_or_else(|| vec![Seen::default(); people.len()])
+}
+
+/// The same; `None`, when it cannot be told.
+pub(crate) async fn seen_if_known(freshness: &Freshness, presence: &Presence, viewer: UserId, people: &[UserId]) -> Option<Vec<Seen>> {
     let mut seen = Vec::with_capacity(people.len());
     for people in people.chunks(AT_ONCE) {
-        seen.extend(presence.of(people).await);
+        seen.extend(presence.known(people).await.ok()?);
     }
     let known: Vec<UserId> = people
         .iter()
@@ -86,15 +91,15 @@ pub(crate) async fn seen(freshness: &Freshness, presence: &Presence, viewer: Use
         .map(|(person, _)| *person)
         .collect();
     if known.is_empty() {
-        return seen;
+        return Some(seen);
     }
-    let visible = visible(freshness, viewer, &known).await.unwrap_or_default();
+    let visible = visible(freshness, viewer, &known).await.ok()?;
     for (person, seen) in people.iter().zip(&mut seen) {
         if *person != viewer && !visible.contains(person) {
             *seen = Seen::default();
         }
     }
-    seen
+    Some(seen)
 }
 
 async fn visible(freshness: &Freshness, viewer: UserId, people: &[UserId]) -> Result<BTreeSet<UserId>, Problem> {

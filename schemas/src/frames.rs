@@ -68,6 +68,12 @@ pub enum Frame {
         /// Who is to be shown.
         about: UserId,
     },
+    /// `resume_reset`, to both, if something of the other's waits: it was passed over while a block stood between them.
+    #[serde(rename = "l")]
+    Lifted {
+        /// The other.
+        between: UserId,
+    },
 }
 
 impl Frame {
@@ -86,6 +92,7 @@ impl Frame {
                 }
             }
             Self::Contact { about } => *about,
+            Self::Lifted { between } => *between,
         }
     }
 }

@@ -167,7 +167,7 @@ impl Presence {
         Ok(news)
     }
 
-    /// What is known of each of them, in their order, in one round trip.
+    /// What is known of each of them, in their order, in one round trip. Nothing, while Redis is away.
     pub async fn of(&self, users: &[UserId]) -> Vec<Seen> {
         self.known(users).await.unwrap_or_else(|_| vec![Seen::default(); users.len()])
     }
@@ -196,7 +196,11 @@ impl Presence {
         Ok(millis(self.redis.query::<(Time,)>(&time).await?.0))
     }
 
-    async fn known(&self, users: &[UserId]) -> Result<Vec<Seen>, RedisAway> {
+    /// What is known of each of them, in their order, in one round trip.
+    ///
+    /// # Errors
+    /// [`RedisAway`]
+    pub async fn known(&self, users: &[UserId]) -> Result<Vec<Seen>, RedisAway> {
         if users.is_empty() {
             return Ok(Vec::new());
         }

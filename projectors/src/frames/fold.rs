@@ -72,6 +72,11 @@ impl Fold {
                     BlockEvent::Lifted(lifted) => (lifted.user_id, lifted.blocked_id, false),
                 };
                 self.blocks.push(Block { by, towards, stands, partition, position: event.position });
+                if !stands {
+                    for (user, between) in [(by, towards), (towards, by)] {
+                        self.tell(&told, user, vec![Frame::Lifted { between }], Some((by, towards)))?;
+                    }
+                }
             }
             Topic::Users | Topic::Auth => {}
         }

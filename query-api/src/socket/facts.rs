@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::clock;
 use platform::fresh::{Freshness, Wanted};
 use platform::http::Problem;
 use platform::marks::Known;
 use quick_cache::sync::Cache;
 use schemas::frames::{Body, Frame};
-use schemas::read_models::{Conversations, Profiles, ReadModel, Users};
-use schemas::{MessageId, Topic, UserId};
+use schemas::read_models::{Conversations, Profiles, ReadModel, Relay, Users};
+use schemas::{MessageId, Timestamp, Topic, UserId};
 use sqlx::types::Json;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -47,6 +48,7 @@ pub(super) struct Wants {
     bodies: Vec<Uuid>,
     readers: Vec<UserId>,
     people: Vec<UserId>,
+    senders: Vec<UserId>,
 }
 
 impl Wants {
@@ -56,12 +58,13 @@ impl Wants {
             Frame::Message { id, .. } if !has_body => self.bodies.push(id.0),
             Frame::Read { by, .. } if !self.readers.contains(by) => self.readers.push(*by),
             Frame::Contact { about } if !self.people.contains(about) => self.people.push(*about),
+            Frame::Lifted { between } if !self.senders.contains(between) => self.senders.push(*between),
             _ => {}
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bodies.is_empty() && self.readers.is_empty() && self.people.is_empty()
+        self.bodies.is_empty() && self.readers.is_empty() && self.people.is_empty() && self.senders.is_empty()
     }
 }
 
@@ -71,6 +74,7 @@ pub(super) struct Facts {
     bodies: HashMap<Uuid, Arc<str>>,
     readers: HashMap<UserId, bool>,
     people: HashMap<UserId, Person>,
+    waits: HashMap<UserId, Timestamp>,
 }
 
 impl Facts {
@@ -86,6 +90,11 @@ impl Facts {
 
     pub(super) fn shows_reading(&self, reader: UserId) -> bool {
         self.readers.get(&reader).copied().unwrap_or(false)
+    }
+
+    /// Whether something that this one sent before then waits.
+    pub(super) fn waits(&self, sender: UserId, before: Timestamp) -> bool {
+        self.waits.get(&sender).is_some_and(|oldest| *oldest < before)
     }
 
     pub(super) fn person(&self, id: UserId) -> Option<&Person> {
@@ -107,9 +116,40 @@ impl Sources {
     /// # Errors
     /// 503, when some of it cannot be learned now.
     pub(super) async fn of(&self, receiver: UserId, wants: &Wants) -> Result<Facts, Problem> {
-        let (bodies, readers, people) =
-            tokio::try_join!(self.bodies(receiver, &wants.bodies), self.readers(&wants.readers), self.people(receiver, &wants.people))?;
-        Ok(Facts { bodies, readers, people })
+        let (bodies, readers, people, waits) = tokio::try_join!(
+            self.bodies(receiver, &wants.bodies),
+            self.readers(&wants.readers),
+            self.people(receiver, &wants.people),
+            self.waits(receiver, &wants.senders)
+        )?;
+        Ok(Facts { bodies, readers, people, waits })
+    }
+
+    /// Since when something waits of these senders, as of everything that the receiver has acknowledged.
+    async fn waits(&self, receiver: UserId, senders: &[UserId]) -> Result<HashMap<UserId, Timestamp>, Problem> {
+        if senders.is_empty() {
+            return Ok(HashMap::new());
+        }
+        if !self.freshness.settle::<Relay>(&[receiver]).await {
+            return Err(behind());
+        }
+        let (senders, now): (Vec<Uuid>, _) = (senders.iter().map(|sender| sender.0).collect(), clock::now().into_inner());
+        let rows = ask(&self.freshness.pools[Relay::SERVICE], move |db| {
+            let senders = senders.clone();
+            Box::pin(async move {
+                sqlx::query!(
+                    r#"SELECT sender_id, min(recorded_at) AS "oldest!" FROM relay.relay_pending
+                        WHERE recipient_id = $1 AND sender_id = ANY ($2) AND expires_at > $3 GROUP BY sender_id"#,
+                    receiver.0,
+                    &senders,
+                    now
+                )
+                .fetch_all(db)
+                .await
+            })
+        })
+        .await?;
+        Ok(rows.into_iter().map(|row| (UserId(row.sender_id), row.oldest.into())).collect())
     }
 
     /// What does not come with its event is looked up where it rests, as of everything that the receiver did or was named in: it may have been deleted meanwhile, and the log not know it

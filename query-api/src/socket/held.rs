@@ -1,5 +1,7 @@
 //! A user whose sockets are held in this process.
 
+mod around;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,8 @@ use platform::clock;
 use platform::frames::{Logged, Places};
 use schemas::{MessageId, UserId};
 use tokio::time::Instant;
+
+use around::Around;
 
 use super::deleted::Deleted;
 use super::item::Item;
@@ -56,6 +60,7 @@ struct State {
     known_since: Option<Instant>,
     /// What was said of them while they were looked up.
     changes: Option<Vec<(Block, bool)>>,
+    around: Around,
 }
 
 /// Who blocks, and whom.
@@ -120,10 +125,18 @@ impl Held {
 
     /// A word for everybody here.
     pub(super) fn say(&self, said: &Said) {
-        let state = self.state();
+        let mut state = self.state();
         if state.are_apart(self.user, said.peer) == said.apart {
+            if let Some(is_online) = said.is_online {
+                state.around.say(said.peer, is_online);
+            }
             state.sockets.iter().for_each(|socket| socket.push(Live::Said(said.clone())));
         }
+    }
+
+    /// A socket was told that somebody is here, otherwise than by a word for everybody.
+    pub(super) fn is_here(&self, peer: UserId) {
+        self.state().around.say(peer, true);
     }
 
     /// From now on what comes is kept aside: the log is to be read after these places.

@@ -1,7 +1,9 @@
 //! The users whose sockets are open in this process: who hears what, and how nothing is missed.
 
+mod words;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use axum::http::StatusCode;
 use futures::StreamExt;
 use platform::auth::{Caller, Revocations, Standing};
 use platform::clock;
-use platform::frames::{BlockNote, FrameLog, Heard, Places, Pusher};
+use platform::frames::{FrameLog, Heard, Places, Pusher};
 use platform::fresh::Freshness;
 use platform::http::Problem;
 use platform::redis::Redis;
@@ -21,7 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::facts::Sources;
 use super::held::{Held, Push};
-use super::note::Said;
 use super::outbox::{End, Outbox};
 use super::{Attendance, Talk};
 use crate::database::ask;
@@ -74,6 +75,8 @@ pub(super) struct Inner {
     pub(super) sources: Sources,
     pusher: Pusher,
     open: AtomicUsize,
+    /// How often something may have been missed.
+    losses: AtomicU64,
     users: [Mutex<HashMap<UserId, Arc<Held>>>; SHARDS],
 }
 
@@ -109,7 +112,14 @@ impl Hub {
     pub fn new(below: Below) -> (Self, mpsc::Receiver<Heard>) {
         let (pusher, heard) = below.log.pusher();
         let sources = Sources::new(below.freshness.clone(), below.attendance.clone());
-        let inner = Inner { below, sources, pusher, open: AtomicUsize::new(0), users: std::array::from_fn(|_| Mutex::default()) };
+        let inner = Inner {
+            below,
+            sources,
+            pusher,
+            open: AtomicUsize::new(0),
+            losses: AtomicU64::new(0),
+            users: std::array::from_fn(|_| Mutex::default()),
+        };
         (Self { inner: Arc::new(inner) }, heard)
     }
 
@@ -167,6 +177,12 @@ impl Hub {
         }
     }
 
+    fn all(&self) -> Vec<Arc<Held>> {
+        let mut all = Vec::new();
+        self.each(|held| all.push(held.clone()));
+        all
+    }
+
     fn hear(&self, heard: Heard) {
         match heard {
             Heard::Entry(user, logged, body) => {
@@ -182,45 +198,17 @@ impl Hub {
                 }
             }
             Heard::Lost => {
-                let mut all = Vec::new();
-                self.each(|held| all.push(held.clone()));
+                let all = self.all();
                 all.iter().for_each(|held| drop(held.set_aside()));
                 let hub = self.clone();
                 tokio::spawn(async move {
                     futures::stream::iter(all).for_each_concurrent(READ_TOGETHER, |held| hub.catch_up(held)).await;
                 });
+                let hub = self.clone();
+                tokio::spawn(async move { hub.look_again().await });
             }
             Heard::Note(users, text) => self.note(&users, &text),
         }
-    }
-
-    fn note(&self, users: &[UserId], text: &str) {
-        if let Some(BlockNote { by, towards, stands }) = BlockNote::read(text) {
-            for user in [by, towards] {
-                if let Some(held) = self.held(user)
-                    && let Some(change) = held.block((by, towards), stands)
-                {
-                    self.tell_apart(&held, vec![change]);
-                }
-            }
-        } else if let Some(said) = Said::read(text) {
-            users.iter().filter_map(|user| self.held(*user)).for_each(|held| held.say(&said));
-        }
-    }
-
-    /// Who is kept away is gone, as far as a user's sockets see, and is here again when that is over.
-    fn tell_apart(&self, held: &Arc<Held>, changes: Vec<(UserId, bool)>) {
-        if changes.is_empty() {
-            return;
-        }
-        let (attendance, held) = (self.inner.below.attendance.clone(), held.clone());
-        tokio::spawn(async move {
-            for (peer, apart) in changes {
-                if let Some(said) = attendance.told_apart(held.user, peer, apart).await {
-                    held.say(&said);
-                }
-            }
-        });
     }
 
     /// Reads what was missed of a user, for all of their sockets; while Redis does not answer, again and again.
@@ -343,8 +331,10 @@ impl Hub {
         for held in self.inner.users[shard].lock().unwrap_or_else(PoisonError::into_inner).values() {
             held.each(|socket| {
                 // Whoever was let in while their session ended is found here.
-                if socket.has_expired(time) || revocations.standing(socket.session()) == Standing::Revoked {
+                if revocations.standing(socket.session()) == Standing::Revoked {
                     socket.end(End::Unauthenticated);
+                } else if socket.has_expired(time) {
+                    socket.end(End::Expired);
                 } else {
                     socket.look(now);
                 }

@@ -26,13 +26,13 @@ impl Note {
     }
 
     fn said(&self) -> Said {
-        let presence = |r#type, user: UserId, at: Timestamp| (json!({"type": r#type, "user_id": user, "timestamp": at}), user);
-        let (frame, peer) = match *self {
-            Self::Typing { from, on } => (json!({"type": "typing", "sender_id": from, "is_typing": on}), from),
-            Self::Online { user, at } => presence("user_online", user, at),
-            Self::Offline { user, at } => presence("user_offline", user, at),
+        let presence = |r#type, user: UserId, at: Timestamp| json!({"type": r#type, "user_id": user, "timestamp": at});
+        let (frame, peer, is_online) = match *self {
+            Self::Typing { from, on } => (json!({"type": "typing", "sender_id": from, "is_typing": on}), from, None),
+            Self::Online { user, at } => (presence("user_online", user, at), user, Some(true)),
+            Self::Offline { user, at } => (presence("user_offline", user, at), user, Some(false)),
         };
-        Said { frame: frame.to_string().into(), peer, apart: false }
+        Said { frame: frame.to_string().into(), peer, is_online, apart: false }
     }
 }
 
@@ -43,6 +43,8 @@ pub struct Said {
     pub frame: Arc<str>,
     /// Whom it is about: who has blocked them, or was blocked by them, does not get it.
     pub peer: UserId,
+    /// Whether it says that they are here; `None`: it says nothing of that.
+    pub is_online: Option<bool>,
     /// The other way round: nobody else gets it.
     pub apart: bool,
 }
@@ -60,10 +62,16 @@ impl Said {
         Note::Online { user, at: clock::now() }.said()
     }
 
+    /// `user_offline`: for who was not told when somebody left.
+    #[must_use]
+    pub fn offline(user: UserId) -> Self {
+        Note::Offline { user, at: clock::now() }.said()
+    }
+
     /// `user_offline`: for who may no longer see that somebody is here, since a block has come between them.
     #[must_use]
     pub fn kept_away(user: UserId) -> Self {
-        Self { apart: true, ..Note::Offline { user, at: clock::now() }.said() }
+        Self { apart: true, ..Self::offline(user) }
     }
 }
 

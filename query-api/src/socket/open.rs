@@ -74,7 +74,9 @@ async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, para
         return if is_browser(&params) { Ok(goodbye(upgrade, End::Unauthenticated, shutdown)) } else { Err(Problem::unauthenticated()) };
     }
     let here = hub.inner.below.attendance.opened(user);
-    let online = hub.inner.below.attendance.online_users(user).await;
+    let look = seat.held.look();
+    let online = hub.inner.below.attendance.online_users(user).await.unwrap_or_default();
+    look.tell(&online, Some(&seat.outbox));
     let cursor = params.get("cursor").map(str::to_owned);
     let response = upgrade.answer(&shutdown, move |wire| {
         let connection = Connection::new(wire, hub, seat, here, caller.clone(), cursor.as_deref());

@@ -35,7 +35,9 @@ const KEPT: usize = 16;
 pub(super) enum End {
     /// The token or ticket in its address is no good, or somebody else's.
     Stranger,
-    /// Its token has expired, or its session has ended.
+    /// Its token has expired.
+    Expired,
+    /// Its session has ended.
     Unauthenticated,
     /// It does not read what it is told.
     Slow,
@@ -58,6 +60,7 @@ impl End {
     pub(super) const fn told(self) -> (u16, &'static str) {
         match self {
             Self::Stranger => (1008, "not authenticated"),
+            Self::Expired => (4001, "the token has expired"),
             Self::Unauthenticated => (4001, "the session has ended"),
             Self::Slow => (4008, "too slow: connect again, with the last cursor"),
             Self::Silent => (1001, "nothing was heard for a minute"),
@@ -73,6 +76,7 @@ impl End {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Stranger => "stranger",
+            Self::Expired => "expired",
             Self::Unauthenticated => "unauthenticated",
             Self::Slow => "slow",
             Self::Silent => "silent",
@@ -340,7 +344,7 @@ mod tests {
     }
 
     fn word(bytes: usize) -> Live {
-        Live::Said(Said { frame: "x".repeat(bytes).into(), peer: UserId(Uuid::from_u128(2)), apart: false })
+        Live::Said(Said { frame: "x".repeat(bytes).into(), peer: UserId(Uuid::from_u128(2)), is_online: None, apart: false })
     }
 
     fn taken(outbox: &Outbox) -> usize {

@@ -73,6 +73,7 @@ pub(super) fn told(receiver: UserId, at: Timestamp, frame: &Frame, facts: &Facts
             let told = Told::of(&ContactAdded::of(*about, person, at), peer)?;
             Some(Told { then: person.is_online.then(|| Said::online(*about)), ..told })
         }
+        Frame::Lifted { between } => facts.waits(*between, at).then(|| Some(Told { peer, ..resumed(true)? })).flatten(),
     }
 }
 

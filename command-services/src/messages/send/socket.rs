@@ -8,6 +8,7 @@ use platform::http::{Problem, RequestContext, Valid, Violation};
 use platform::ledger::{Committed, Context};
 use schemas::messages::Via;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::Messages;
@@ -40,14 +41,16 @@ pub async fn by_socket(messages: &Messages, caller: &Caller, request: RequestCon
 fn named(payload: &str) -> Result<(Option<String>, Cow<'_, str>), Problem> {
     #[derive(Deserialize)]
     struct Named {
-        message_id: Option<String>,
+        message_id: Option<Value>,
     }
-    let name = match serde_json::from_str(payload) {
-        Ok(Named { message_id: Some(name) }) if !is_uuid(&name) => name,
-        // What else may be wrong with it will be said by whoever reads all of it.
-        _ => return Ok((None, Cow::Borrowed(payload))),
-    };
     let wrong = |message| vec![Violation { field: "message_id".into(), message }];
+    let name = match serde_json::from_str(payload) {
+        Ok(Named { message_id: Some(Value::String(name)) }) if !is_uuid(&name) => name,
+        Ok(Named { message_id: Some(Value::String(_)) | None }) => return Ok((None, Cow::Borrowed(payload))),
+        Ok(Named { message_id: Some(_) }) => return Err(Problem::invalid(wrong("must be a string".into()))),
+        // What else may be wrong with it will be said by whoever reads all of it.
+        Err(_) => return Ok((None, Cow::Borrowed(payload))),
+    };
     if name.len() > LONGEST_NAME {
         return Err(body::too_large(wrong("must be at most 255 bytes".into())));
     }
@@ -83,11 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_nothing_and_what_is_no_string_stay_where_they_are() {
+    fn a_uuid_nothing_and_what_cannot_be_read_stay_where_they_are() {
         for payload in [
             r#"{"message_id":"0190A5E0-7C1D-7C3A-9D53-4B6F1C2D3E4F"}"#,
             r#"{"message_id":null}"#,
-            r#"{"message_id":7}"#,
             r#"{"message_id":"a","message_id":"b"}"#,
             r#"{"message_id":"\ud800"}"#,
             "{}",
@@ -106,5 +108,13 @@ mod tests {
         let codes = [format!(r#"{{"message_id":"{}"}}"#, "x".repeat(256)), r#"{"message_id":"a\u0000"}"#.to_owned()]
             .map(|payload| named(&payload).expect_err("it is none").code);
         assert_eq!(codes, ["too_large", "invalid"]);
+    }
+
+    #[test]
+    fn what_is_no_string_is_refused_as_such() {
+        for odd in ["7", "[]", "{}", "true"] {
+            let refused = named(&format!(r#"{{"message_id":{odd}}}"#)).expect_err("it is none");
+            assert_eq!(refused.detail, "message_id: must be a string", "{odd}");
+        }
     }
 }

@@ -41,6 +41,8 @@ struct State {
     sockets: HashMap<UserId, u32>,
     /// Who has come or left since Redis was told.
     touched: HashSet<UserId>,
+    /// Nobody knows which leases have ended: Redis was away, or was emptied.
+    all_due: bool,
 }
 
 /// An open socket of somebody's, as far as presence is concerned. Dropped when the socket closes: with the last one of a user in any process, they are offline 5 s later.
@@ -94,30 +96,32 @@ impl Leases {
     pub(super) async fn keep(&self, presence: &Presence, news: &Notify) -> Infallible {
         let mut every = interval(tick(presence));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut ticks, mut all_due) = (0, false);
+        let mut ticks = 0;
         loop {
             tokio::select! {
                 () = self.touched.notified() => {}
                 _ = every.tick() => {
                     ticks += 1;
-                    // After Redis was away nobody knows which leases have ended.
+                    let all_due = std::mem::take(&mut self.state().all_due);
                     let due = self.known(|user| all_due || user.0.as_u128() % u128::from(ROUND) == u128::from(ticks % ROUND));
                     match presence.come(&due, &self.holder, true).await {
-                        Ok(0) => all_due = false,
-                        Ok(_) => {
-                            all_due = false;
-                            news.notify_one();
-                        }
-                        Err(_) => all_due = true,
+                        Ok(0) => {}
+                        Ok(_) => news.notify_one(),
+                        Err(_) => self.renew_all(),
                     }
                 }
             }
             match self.settle(presence).await {
                 Ok(0) => {}
                 Ok(_) => news.notify_one(),
-                Err(_) => all_due = true,
+                Err(_) => self.renew_all(),
             }
         }
+    }
+
+    /// All are renewed with the next tick.
+    pub(super) fn renew_all(&self) {
+        self.state().all_due = true;
     }
 
     /// What has changed since the last time: as it is now, not as it came about. How many changed what others see.

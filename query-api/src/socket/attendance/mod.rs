@@ -59,13 +59,18 @@ impl Attendance {
 
     /// Those of a user's contacts who are here, as far as they let the user see it: `online_users` of `connection_established`.
     ///
-    /// Ask after [`platform::frames::Pusher::hold`], so that whoever comes or goes meanwhile is heard of; empty when it cannot be told.
-    pub async fn online_users(&self, user: UserId) -> Vec<UserId> {
+    /// Ask after [`platform::frames::Pusher::hold`], so that whoever comes or goes meanwhile is heard of. `None` when it cannot be told.
+    pub async fn online_users(&self, user: UserId) -> Option<Vec<UserId>> {
         let Inner { freshness, presence, .. } = &*self.inner;
         audience::settle(freshness, &[user]).await;
-        let Ok(contacts) = audience::contacts_of(users(freshness), user).await else { return Vec::new() };
-        let seen = sight::seen(freshness, presence, user, &contacts).await;
-        contacts.into_iter().zip(seen).filter(|(_, seen)| seen.is_online).map(|(contact, _)| contact).collect()
+        let contacts = audience::contacts_of(users(freshness), user).await.ok()?;
+        let seen = sight::seen_if_known(freshness, presence, user, &contacts).await?;
+        Some(contacts.into_iter().zip(seen).filter(|(_, seen)| seen.is_online).map(|(contact, _)| contact).collect())
+    }
+
+    /// Redis may have lost leases: all are taken again at once.
+    pub fn renew_all(&self) {
+        self.inner.leases.renew_all();
     }
 
     /// Of each of `people`, whether `viewer` may see that they are here: `is_online` of `contact_added`, which [`super::Said::online`] follows when they are.

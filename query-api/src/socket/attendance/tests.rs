@@ -255,7 +255,7 @@ async fn one_sees_those_of_ones_contacts_who_are_here_and_let_one_see() {
     let stranger = user();
     let _here: Vec<_> = [bob, carl, dora, eve, stranger].map(|user| one.attendance.opened(user)).into();
     wait_until("all have come", BOUND, async || (one.is_online(eve).await && one.is_online(stranger).await).then_some(())).await;
-    let online = async |user| one.attendance.online_users(user).await.into_iter().collect::<BTreeSet<_>>();
+    let online = async |user| one.attendance.online_users(user).await.expect("it is known").into_iter().collect::<BTreeSet<_>>();
     assert_eq!(online(ann).await, set([bob, eve]));
     assert_eq!(one.attendance.seen(ann, &[bob, carl, dora, eve, away, stranger]).await, [true, false, false, true, false, true]);
     common.blocks(eve, ann).await;

@@ -16,12 +16,15 @@ use super::{Connection, Over, read_bookmark};
 
 /// Answers that a client has not read: then it is heard no further.
 const UNREAD: usize = 64;
+/// Cursors that are still to be followed: the same.
+const CURSORS: usize = 16;
+
 impl Connection {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         let mut heard = false;
         // Who is about to be sent away is heard no more.
         let ends = self.seat.outbox.ended().is_some();
-        while !ends && self.answers.len() < UNREAD && self.under_way.as_ref().is_none_or(|under_way| under_way.len() < UNDER_WAY) {
+        while !ends && self.may_hear() {
             let Poll::Ready(said) = Pin::new(&mut self.wire).poll_next(cx) else { break };
             heard = true;
             self.seat.outbox.heard();
@@ -62,9 +65,15 @@ impl Connection {
         }
     }
 
+    /// Whether there is room for what may follow from another frame.
+    fn may_hear(&self) -> bool {
+        let cursors = self.plan.iter().filter(|step| matches!(step, Step::Resume(_, false) | Step::Refuse)).count();
+        let under_way = self.under_way.as_ref().map_or(0, |under_way| under_way.len());
+        self.answers.len() < UNREAD && under_way < UNDER_WAY && cursors < CURSORS
+    }
+
+    /// Each is followed, and answered, in its turn.
     fn resume(&mut self, cursor: &str) {
-        // Who asks again before the answer wants the later one only.
-        self.plan.retain(|step| !matches!(step, Step::Resume(_, false) | Step::Refuse));
         let bookmark = read_bookmark(&self.hub, cursor);
         if bookmark.is_some() {
             self.seat.outbox.set_aside();

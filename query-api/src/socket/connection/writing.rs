@@ -90,6 +90,9 @@ impl Connection {
                 }
                 Owed::Said(said) => {
                     let may = self.hub.may_push(&self.seat.held, said.peer);
+                    if may == Push::NotYet {
+                        return self.hold_up();
+                    }
                     let text = ((may == Push::Yes) != said.apart).then(|| said.frame.to_string());
                     self.owed.pop_front();
                     if let Some(text) = text {
@@ -177,6 +180,7 @@ impl Connection {
             return None;
         }
         if let Some(said) = &told.then {
+            self.seat.held.is_here(said.peer);
             self.answers.push_front(said.frame.to_string());
         }
         if sabotaged("socket.skip") {

@@ -74,6 +74,37 @@ async fn what_waited_or_stood_in_the_log_before_a_block_is_not_pushed_after_it()
 }
 
 #[tokio::test]
+async fn when_a_block_ends_whoever_passed_over_something_for_it_is_told_to_reload() {
+    let system = System::shared().await;
+    let (ann, bob) = people(system).await;
+    let (first, waits) = (send(&ann, &bob, "first").await, send(&ann, &bob, "waits").await);
+    until_told(&bob, waits).await;
+    acknowledge(&bob, first).await;
+    block(&ann, &bob, true).await;
+    let fence = send(&Person::register(system, "eve").await, &bob, "fence").await;
+    let mut bobs = Socket::open(&bob).await;
+    assert_eq!(messages(&until_message(&mut bobs, fence).await), [fence]);
+    acknowledge(&bob, fence).await;
+    let cursor = bobs.cursor();
+    block(&ann, &bob, false).await;
+    bobs.expect("resume_reset").await;
+    let mut back = Socket::open_after(&bob, &cursor).await;
+    back.expect("resume_reset").await;
+    back.expect("resumed").await;
+    assert_eq!(bob.pending().await, [waits]);
+
+    // Of nothing that was passed over nothing is said.
+    acknowledge(&bob, waits).await;
+    block(&bob, &ann, true).await;
+    block(&bob, &ann, false).await;
+    let after = send(&ann, &bob, "after").await;
+    for socket in [&mut bobs, &mut back] {
+        let frames = until_message(socket, after).await;
+        assert!(!frames.iter().any(|frame| frame["type"] == "resume_reset"), "{frames:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_word_of_a_block_or_its_end_that_was_missed_is_looked_up() {
     let servers = Pair::start().await;
     let config = SystemConfig::default().env("DATABASE_URL", servers.postgres.url()).env("REDIS_URL", servers.redis.url());

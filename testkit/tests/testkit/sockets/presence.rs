@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::person::Person;
+use testkit::servers::Pair;
 use testkit::socket::Socket;
-use testkit::system::System;
+use testkit::system::{System, SystemConfig, signal};
 use testkit::wait_until;
 use uuid::Uuid;
 
@@ -149,6 +151,50 @@ async fn a_restart_within_seconds_is_no_change() {
         frames.extend(bobs.next_within(BOUND * 3).await.expect("the socket is open"));
     }
     assert_eq!(frames.iter().filter(|frame| told(frame)).map(|frame| &frame["type"]).collect::<Vec<_>>(), ["user_offline"], "{frames:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_longer_than_its_lease_makes_up_for_who_came_and_left() {
+    let servers = Pair::start().await;
+    let config = SystemConfig::default().env("DATABASE_URL", servers.postgres.url()).env("REDIS_URL", servers.redis.url());
+    let (one, two) = tokio::join!(System::start(config.clone()), System::start(config));
+    let (ann, bob, carl, dora) = tokio::join!(
+        Person::register(&two, "ann"),
+        Person::register(&two, "bob"),
+        Person::register(&two, "carl"),
+        Person::register(&two, "dora")
+    );
+    for contact in [&bob, &carl, &dora] {
+        holds(&ann, contact.id).await;
+    }
+    let bobs = Socket::open(&bob).await;
+    wait_until("bob is here", BOUND, async || (sees(&ann, &bob).await == [true; 2]).then_some(())).await;
+    let mut anns = Socket::open(&ann.at(&one)).await;
+    assert_eq!(anns.established()["online_users"], json!([bob.id]));
+
+    signal(one.pid().expect("it runs"), Signal::STOP);
+    let mut redis =
+        redis::Client::open(servers.redis.url()).expect("a URL").get_multiplexed_async_connection().await.expect("a connection");
+    wait_until("it is forgotten", BOUND * 3, async || {
+        let leases: Vec<String> = redis::cmd("KEYS").arg("frames:pusher:*").query_async(&mut redis).await.expect("keys");
+        (leases.len() == 1).then_some(())
+    })
+    .await;
+    bobs.close().await;
+    let _carls = Socket::open(&carl).await;
+    wait_until("bob has left, and carl has come", BOUND * 3, async || {
+        (sees(&ann, &bob).await == [false; 2] && sees(&ann, &carl).await == [true; 2]).then_some(())
+    })
+    .await;
+    signal(one.pid().expect("it runs"), Signal::CONT);
+
+    let frames = [anns.find("user_online").await, anns.find("user_offline").await];
+    assert_eq!(frames.each_ref().map(|frame| &frame["user_id"]), [&json!(carl.id), &json!(bob.id)]);
+    // And it hears who comes from now on, without any message between.
+    let _doras = Socket::open(&dora).await;
+    assert_eq!(presence_of(&mut anns, &dora).await["type"], "user_online");
+    let said = anns.before_pong().await;
+    assert!(!said.iter().any(|frame| frame["user_id"] == json!(bob.id) || frame["user_id"] == json!(carl.id)), "{said:?}");
 }
 
 /// Whether somebody sees over HTTP that another is here, in a list and by themselves.
