@@ -1,6 +1,6 @@
 //! What one append is made of, and what can become of it.
 
-use schemas::{Metadata, Timestamp};
+use schemas::{Metadata, Recorded, Timestamp, Topic};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -27,6 +27,29 @@ pub struct NewEvent {
     pub partition_key: String,
     /// Its own time, for backfilled events only.
     pub at: Option<Timestamp>,
+}
+
+impl NewEvent {
+    /// As it stands in the ledger, and as [`super::Feed`] would read it there.
+    pub(super) fn recorded(self, topic: Topic, incarnation: Uuid, key_hash: i32, stored: Stored) -> Recorded {
+        Recorded {
+            topic,
+            incarnation,
+            position: stored.position,
+            prev_position: None,
+            aggregate_type: self.aggregate_type.to_owned(),
+            aggregate_id: self.aggregate_id,
+            sequence: self.sequence,
+            event_type: self.event_type,
+            event_version: self.event_version,
+            payload: self.payload,
+            metadata: self.metadata,
+            partition_key: self.partition_key,
+            key_hash,
+            event_id: self.event_id,
+            recorded_at: stored.at,
+        }
+    }
 }
 
 /// An idempotency record: written with the events, kept 24 h.

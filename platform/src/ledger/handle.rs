@@ -80,7 +80,8 @@ impl Ledger {
         let unreadable = |error| StartError::because(format!("the ledger `{}` cannot be read", schema(topic)), error);
         let feed = Feed::open(pool.clone(), topic, redis.as_ref(), shutdown).await.map_err(unreadable)?;
         let waking = feed.clone();
-        let writer = Writer::start(&url, topic, deadline, shutdown, move |position| waking.wake(position)).await?;
+        let writer =
+            Writer::start(&url, topic, feed.incarnation(), deadline, shutdown, move |committed| waking.committed(committed)).await?;
         Ok(Self { inner: Arc::new(Inner { writer, topic, pool, feed, vault, marks }) })
     }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
-use schemas::Topic;
+use schemas::{Recorded, Topic};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use super::batch::{self, Answer};
 use super::connection::{Connector, Fenced, schema};
 use super::prepare::Prepared;
-use super::queue::{Queue, Waiting, answered};
+use super::queue::{Outcome, Queue, Waiting, answered};
 use super::sqlstate::{Verdict, verdict};
 use super::{Append, AppendError, NotStorable, Stored};
 use crate::config::StartError;
@@ -25,8 +26,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Before a batch in doubt is submitted again after a failure that says nothing of its first submission.
 const DOUBT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How a writer is told that something was committed.
-type Committed = Box<dyn Fn(i64) + Send + Sync>;
+/// Who is told what was committed.
+type Committed = Box<dyn Fn(Vec<Recorded>) + Send + Sync>;
 
 /// Where appends are handed in. Clones share one writer, which ends when the last is dropped.
 #[derive(Clone)]
@@ -56,7 +57,7 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Connects, and starts the task that writes. `committed` is called after every batch that stored something with its highest position, before its callers are
+    /// Connects, and starts the task that writes. `committed` is called after every batch that stored something with its events in the order of position, before its callers are
     /// answered; it must not block.
     ///
     /// # Errors
@@ -64,9 +65,10 @@ impl Writer {
     pub async fn start(
         url: &str,
         topic: Topic,
+        incarnation: Uuid,
         deadline: Duration,
         shutdown: &Shutdown,
-        committed: impl Fn(i64) + Send + Sync + 'static,
+        committed: impl Fn(Vec<Recorded>) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         // Longer than any caller waits, so that an answer given in doubt is still driven to its end.
         let lock_timeout = deadline * 2;
@@ -79,6 +81,8 @@ impl Writer {
             live: Some(live),
             silence: lock_timeout + Duration::from_secs(1),
             deadline,
+            topic,
+            incarnation,
             service: topic.service(),
             shutdown: shutdown.clone(),
             committed: Box::new(committed),
@@ -145,6 +149,8 @@ struct Lane {
     /// A connection that says nothing for so long is taken for lost.
     silence: Duration,
     deadline: Duration,
+    topic: Topic,
+    incarnation: Uuid,
     service: &'static str,
     shutdown: Shutdown,
     committed: Committed,
@@ -203,13 +209,26 @@ impl Lane {
                     if outcomes.iter().any(Result::is_ok) {
                         crash_point("ledger.after_commit");
                     }
-                    if let Some(newest) = outcomes.iter().flatten().flatten().map(|stored| stored.position).max() {
-                        (self.committed)(newest);
-                    }
+                    self.tell(&mut part.appends, &outcomes);
                     part.appends.into_iter().zip(outcomes).for_each(|(waiting, outcome)| waiting.answer(outcome));
                 }
                 Err(verdict) => self.undone(verdict, part, &mut parts).await,
             }
+        }
+    }
+
+    /// Hands on what was stored. Nobody else needs the events any more.
+    fn tell(&self, appends: &mut [Waiting], outcomes: &[Outcome]) {
+        let mut stored = Vec::new();
+        for (waiting, outcome) in appends.iter_mut().zip(outcomes) {
+            let Ok(places) = outcome else { continue };
+            let Prepared { append, hashes, .. } = &mut waiting.prepared;
+            let events = std::mem::take(&mut append.events).into_iter().zip(hashes.drain(..)).zip(places);
+            stored.extend(events.map(|((event, key_hash), place)| event.recorded(self.topic, self.incarnation, key_hash, *place)));
+        }
+        if !stored.is_empty() {
+            stored.sort_unstable_by_key(|event: &Recorded| event.position);
+            (self.committed)(stored);
         }
     }
 

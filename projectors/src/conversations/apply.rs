@@ -9,8 +9,14 @@ use uuid::Uuid;
 
 use super::fold::{Activity, Fold, Row, UpTo};
 
-/// Adds messages. One that stands already keeps what it has, except that a receipt is never forgotten.
-pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Result<(), sqlx::Error> {
+/// Adds messages, and says when something was last said in each of their conversations. A message that stands already keeps what it has, except that a receipt is never forgotten.
+///
+/// One statement for both: people wait for each round trip of it.
+pub(super) async fn insert_sent(
+    tx: &mut ProjectionTx<'_>,
+    rows: &[Row],
+    activity: &BTreeMap<ConversationId, Activity>,
+) -> Result<(), sqlx::Error> {
     let n = rows.len();
     let (mut ids, mut conversations, mut senders, mut recipients) =
         (Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n));
@@ -40,8 +46,13 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
         delivered.push(row.delivered_at.map(OffsetDateTime::from));
         read.push(row.read_at.map(OffsetDateTime::from));
     }
+    let active: Vec<Uuid> = activity.keys().map(|id| id.0).collect();
+    let (low, high): (Vec<Uuid>, Vec<Uuid>) = activity.values().map(|of| (of.low.0, of.high.0)).unzip();
+    let (last_times, last_positions): (Vec<OffsetDateTime>, Vec<i64>) =
+        activity.values().map(|of| (OffsetDateTime::from(of.last.0), of.last.1)).unzip();
     sqlx::query!(
-        r#"INSERT INTO messages AS stands
+        r#"WITH added AS (
+           INSERT INTO messages AS stands
              (message_id, conversation_id, sender_id, recipient_id, recorded_at, position, encrypted_content, encrypted_session_key,
               sender_encrypted_content, crypto_version, encryption_algorithm, kdf_algorithm, signatures, reply_to, delivered_at, read_at)
            SELECT id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures::json, reply, delivered, read
@@ -50,7 +61,11 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
                AS new(id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures, reply, delivered, read)
            ON CONFLICT (message_id) DO UPDATE
              SET delivered_at = coalesce(stands.delivered_at, excluded.delivered_at), read_at = coalesce(stands.read_at, excluded.read_at)
-             WHERE (stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL) OR (stands.read_at IS NULL AND excluded.read_at IS NOT NULL)"#,
+             WHERE (stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL) OR (stands.read_at IS NULL AND excluded.read_at IS NOT NULL))
+           INSERT INTO inbox AS stands (conversation_id, low_id, high_id, last_at, last_position)
+           SELECT * FROM unnest($17::uuid[], $18::uuid[], $19::uuid[], $20::timestamptz[], $21::bigint[])
+           ON CONFLICT (conversation_id) DO UPDATE SET last_at = excluded.last_at, last_position = excluded.last_position
+             WHERE (stands.last_at, stands.last_position) < (excluded.last_at, excluded.last_position)"#,
         &ids,
         &conversations,
         &senders,
@@ -67,6 +82,11 @@ pub(super) async fn insert_sent(tx: &mut ProjectionTx<'_>, rows: &[Row]) -> Resu
         &replies as &[Option<Uuid>],
         &delivered as &[Option<OffsetDateTime>],
         &read as &[Option<OffsetDateTime>],
+        &active,
+        &low,
+        &high,
+        &last_times,
+        &last_positions,
     )
     .execute(&mut **tx)
     .await?;
@@ -82,28 +102,6 @@ pub(super) async fn mark_delivered(tx: &mut ProjectionTx<'_>, delivered: &HashMa
           WHERE message_id = receipt.id AND delivered_at IS NULL",
         &ids,
         &times,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Says when something was last said in each conversation.
-pub(super) async fn note_activity(tx: &mut ProjectionTx<'_>, activity: &BTreeMap<ConversationId, Activity>) -> Result<(), sqlx::Error> {
-    let ids: Vec<Uuid> = activity.keys().map(|id| id.0).collect();
-    let (low, high): (Vec<Uuid>, Vec<Uuid>) = activity.values().map(|of| (of.low.0, of.high.0)).unzip();
-    let (times, positions): (Vec<OffsetDateTime>, Vec<i64>) =
-        activity.values().map(|of| (OffsetDateTime::from(of.last.0), of.last.1)).unzip();
-    sqlx::query!(
-        r#"INSERT INTO inbox AS stands (conversation_id, low_id, high_id, last_at, last_position)
-           SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[])
-           ON CONFLICT (conversation_id) DO UPDATE SET last_at = excluded.last_at, last_position = excluded.last_position
-             WHERE (stands.last_at, stands.last_position) < (excluded.last_at, excluded.last_position)"#,
-        &ids,
-        &low,
-        &high,
-        &times,
-        &positions,
     )
     .execute(&mut **tx)
     .await?;

@@ -29,8 +29,7 @@ impl Projection for Conversations {
 
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.sent.is_empty() {
-            apply::insert_sent(tx, &fold.sent).await?;
-            apply::note_activity(tx, &fold.activity()).await?;
+            apply::insert_sent(tx, &fold.sent, &fold.activity()).await?;
         }
         if !fold.delivered.is_empty() {
             apply::mark_delivered(tx, &fold.delivered).await?;

@@ -65,9 +65,16 @@ struct Pace {
     woken: Option<Instant>,
     /// When the tail was last read, for whomever.
     looked: Option<Instant>,
+    /// When somebody last asked.
+    asked: Option<Instant>,
 }
 
 impl Pace {
+    /// Whether somebody follows: who does asks at least once a second.
+    fn is_followed(&self) -> bool {
+        self.asked.is_some_and(|at| at.elapsed() < Duration::from_secs(5))
+    }
+
     /// When to look without having been woken: soon after something came, ever later when nothing does. Who is woken by its writers looks more rarely; all who wait
     /// look once.
     fn due(&self, waits_since: Instant) -> Instant {
@@ -98,7 +105,7 @@ impl Feed {
                 begun: AtomicU64::new(0),
                 completed: AtomicU64::new(0),
                 known: watch::Sender::new(head),
-                pace: std::sync::Mutex::new(Pace { found: Instant::now(), woken: None, looked: None }),
+                pace: std::sync::Mutex::new(Pace { found: Instant::now(), woken: None, looked: None, asked: None }),
             }),
         };
         if let Some(redis) = redis {
@@ -152,6 +159,7 @@ impl Feed {
     /// Safe.
     pub async fn after(&self, position: i64) -> Result<Page, sqlx::Error> {
         let inner = &*self.inner;
+        inner.pace().asked = Some(Instant::now());
         let arrived = inner.begun.load(Ordering::Acquire);
         if let Some(page) = inner.shared(position, false) {
             return Ok(page);
@@ -207,6 +215,28 @@ impl Feed {
                 news
             });
         }
+    }
+
+    /// The writer of this process has committed these events, in the order of position: whoever follows need not read them, when nothing of another writer stands between.
+    pub(super) fn committed(&self, events: Vec<Recorded>) {
+        let Some(newest) = events.last().map(|event| event.position) else { return };
+        let (inner, now) = (&*self.inner, Instant::now());
+        let is_followed = {
+            let mut pace = inner.pace();
+            pace.woken = Some(now);
+            pace.is_followed()
+        };
+        if is_followed {
+            let follows = inner.ring().push_next(events.into_iter().map(Arc::new).collect());
+            if follows {
+                inner.pace().found = now;
+            }
+        }
+        inner.known.send_if_modified(|known| {
+            let news = *known < newest;
+            *known = newest.max(*known);
+            news
+        });
     }
 
     fn follow_wakes(&self, redis: &Redis, shutdown: Shutdown) {

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use schemas::Recorded;
+use schemas::{Recorded, Topic};
 
 use super::Page;
 use super::pages::{PAGE_BYTES, PAGE_EVENTS};
+use crate::crash::sabotaged;
 
 /// Holds everything that stands in the ledger after `floor` and up to `scanned`.
 #[derive(Debug)]
@@ -33,9 +34,10 @@ impl Ring {
         self.scanned
     }
 
-    /// Adds what was read after `scanned`; the oldest leave.
+    /// Adds what stands after `scanned`, and only that: somebody may have added some of it meanwhile. The oldest leave.
     pub(super) fn push(&mut self, page: Page) {
-        for event in page.events {
+        let scanned = self.scanned;
+        for event in page.events.into_iter().filter(|event| event.position > scanned && !is_lost(event)) {
             self.bytes += event.weight();
             self.events.push_back(event);
         }
@@ -45,6 +47,16 @@ impl Ring {
             self.bytes -= oldest.weight();
             self.floor = oldest.position;
         }
+    }
+
+    /// Adds what was committed, when it is certain that nothing stands between it and what is here: positions are given once, and rise in the order of commit. Else nothing is added, and it is to be read.
+    pub(super) fn push_next(&mut self, events: Vec<Arc<Recorded>>) -> bool {
+        let follow = events.iter().zip(self.scanned + 1..).all(|(event, position)| event.position == position);
+        if let (true, Some(scanned)) = (follow, events.last().map(|event| event.position)) {
+            self.push(Page { events, scanned });
+            return true;
+        }
+        false
     }
 
     /// A page of what stands after `position`; `None` when the ring no longer holds it.
@@ -66,10 +78,14 @@ impl Ring {
     }
 }
 
+fn is_lost(event: &Recorded) -> bool {
+    event.topic == Topic::Messages && sabotaged("feed.skip")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::{Metadata, Topic, key_hash};
+    use schemas::{Metadata, key_hash};
     use serde_json::value::RawValue;
     use uuid::Uuid;
 
@@ -105,6 +121,22 @@ mod tests {
         assert!(ring.after(9).is_none());
         assert_eq!(ring.after(11).unwrap().events.iter().map(|e| e.position).collect::<Vec<_>>(), [13, 20]);
         assert_eq!(ring.after(20).unwrap().scanned, 20);
+    }
+
+    #[test]
+    fn what_was_committed_is_added_only_right_behind_what_is_there() {
+        let held = |ring: &Ring| ring.after(10).unwrap().events.iter().map(|e| e.position).collect::<Vec<_>>();
+        let mut ring = Ring::starting_at(10, 10_000);
+        assert!(ring.push_next(page(11..=12, 10).events), "it follows");
+        for odd in [vec![12], vec![14], vec![13, 15], vec![13, 13], vec![]] {
+            assert!(!ring.push_next(page(odd.iter().copied(), 10).events), "{odd:?}");
+        }
+        assert_eq!((held(&ring), ring.scanned()), (vec![11, 12], 12));
+        // A reading that began before comes after it.
+        ring.push(page([11, 12, 14, 15].into_iter(), 10));
+        assert_eq!((held(&ring), ring.scanned()), (vec![11, 12, 14, 15], 15));
+        ring.push(page([12, 14].into_iter(), 10));
+        assert_eq!((held(&ring), ring.scanned()), (vec![11, 12, 14, 15], 15));
     }
 
     #[test]

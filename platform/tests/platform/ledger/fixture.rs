@@ -51,7 +51,7 @@ impl LedgerDatabase {
         let count = move |_| {
             commits.fetch_add(1, Ordering::Relaxed);
         };
-        Writer::start(url, Topic::Messages, deadline, &Shutdown::new(), count).await.unwrap()
+        Writer::start(url, Topic::Messages, Uuid::nil(), deadline, &Shutdown::new(), count).await.unwrap()
     }
 
     pub async fn connection(&self) -> PgConnection {

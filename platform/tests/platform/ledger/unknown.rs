@@ -253,7 +253,7 @@ async fn a_server_that_has_become_read_only_is_a_certain_no_at_once_until_it_is_
 async fn the_end_of_the_process_waits_for_the_batch_in_flight() {
     let database = LedgerDatabase::new().await;
     let shutdown = Shutdown::new();
-    let writer = Writer::start(&database.url, Topic::Messages, DEADLINE, &shutdown, |_| {}).await.unwrap();
+    let writer = Writer::start(&database.url, Topic::Messages, Uuid::nil(), DEADLINE, &shutdown, |_| {}).await.unwrap();
     let holder = database.hold_lane().await;
     let append = tokio::spawn(async move { writer.append(founding(Uuid::now_v7())).await });
     wait_until("the batch at the lane", BOUND, async || (!database.parked().await.is_empty()).then_some(())).await;

@@ -1,7 +1,71 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use platform::ledger::{Append, Feed, Ledger, LedgerConfig, Look, NewEvent};
+use platform::shutdown::Shutdown;
+use schemas::{Metadata, Recorded, Topic};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
 use super::support::TestLedger;
+
+/// Everything that stands after a position.
+async fn all_after(feed: &Feed, mut position: i64) -> Vec<Arc<Recorded>> {
+    let mut all = Vec::new();
+    loop {
+        let page = feed.after(position).await.unwrap();
+        if page.events.is_empty() {
+            return all;
+        }
+        position = page.scanned;
+        all.extend(page.events);
+    }
+}
+
+fn founding(n: usize) -> NewEvent {
+    let id = Uuid::now_v7();
+    NewEvent {
+        aggregate_type: "message",
+        aggregate_id: id.to_string(),
+        sequence: 1,
+        event_id: id,
+        event_type: "message.sent".to_owned(),
+        event_version: "1".to_owned(),
+        payload: RawValue::from_string(format!(r#"{{ "n":{n}, "text":"\u00e4 ä" }}"#)).unwrap(),
+        metadata: Metadata { actor: "system".to_owned(), correlation_id: "c".to_owned(), ..Metadata::default() },
+        partition_key: format!("key-{}", n % 3),
+        at: None,
+    }
+}
+
+#[tokio::test]
+async fn what_this_process_writes_is_handed_on_as_it_stands_in_the_ledger_whoever_else_writes_between() {
+    let other = TestLedger::new().await;
+    let (url, pool, deadline) = (other.url.clone(), other.pool.clone(), Duration::from_secs(5));
+    let own = Ledger::bare(LedgerConfig { url, topic: Topic::Messages, pool, redis: None, deadline }, Shutdown::new()).await.unwrap();
+    let mut handed = all_after(own.feed(), 0).await;
+    for n in 0..60 {
+        match n % 7 {
+            0 => drop(other.fill(n, 2, 3).await),
+            // A batch that is refused leaves a hole.
+            3 => {
+                let twice = founding(n);
+                own.append(Append { events: vec![twice.clone()], ..Append::default() }).await.unwrap();
+                own.append(Append { events: vec![NewEvent { event_id: Uuid::now_v7(), ..twice }], ..Append::default() }).await.unwrap_err();
+            }
+            _ => drop(own.append(Append { events: vec![founding(n), founding(n)], ..Append::default() }).await.unwrap()),
+        }
+        if n % 5 != 0 {
+            let position = handed.last().map_or(0, |event| event.position);
+            handed.extend(all_after(own.feed(), position).await);
+        }
+    }
+    let position = handed.last().map_or(0, |event| event.position);
+    handed.extend(all_after(own.feed(), position).await);
+    let stands = Look::open(other.pool.clone(), Topic::Messages).await.unwrap().unwrap().after(None, 0).await.unwrap().events;
+    assert_eq!(format!("{handed:#?}"), format!("{stands:#?}"));
+    assert!(stands.len() > 100);
+}
 
 #[tokio::test]
 async fn followers_at_the_tail_share_the_very_same_events() {
