@@ -18,6 +18,10 @@ const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5cyBzYWx0Li4$bm9ib2
 /// For how long a thread that has nothing to do keeps its memory.
 const KEPT: Duration = Duration::from_secs(10);
 
+/// While more than so many wait, a spare thread takes nothing, and looks again after a while.
+const FEW: usize = 2;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How every hash of today begins: whatever begins otherwise is replaced at its next sign-in.
 const TODAYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// What the monolith stored (bcrypt; the letters tell apart implementations that have had faults, and mean the same since).
@@ -74,13 +78,27 @@ impl Hasher {
     /// When the operating system gives no thread.
     #[must_use]
     pub fn new(threads: usize, queue: usize, patience: Duration) -> Self {
+        Self::start(threads.max(1), 0, queue, patience)
+    }
+
+    /// For a process that does other things as well: in a storm one core is left to those; as long as few wait, there is a thread for each core, so that two who come at the same time do not wait for each other.
+    ///
+    /// # Panics
+    /// As [`Hasher::new`].
+    #[must_use]
+    pub fn beside_others(cores: usize, queue: usize, patience: Duration) -> Self {
+        let steady = cores.saturating_sub(1).max(1);
+        Self::start(steady, cores.saturating_sub(steady), queue, patience)
+    }
+
+    fn start(steady: usize, spare: usize, queue: usize, patience: Duration) -> Self {
         let (jobs, queued) = sync_channel(queue);
         let queued = Arc::new(Mutex::new(queued));
         let waiting = Arc::new(AtomicUsize::new(0));
-        for number in 0..threads.max(1) {
+        for number in 0..steady + spare {
             let (queued, waiting) = (queued.clone(), waiting.clone());
             let thread = std::thread::Builder::new().name(format!("hasher-{number}"));
-            thread.spawn(move || work(&queued, &waiting)).expect("the system has a thread for us at the start");
+            thread.spawn(move || work(&queued, &waiting, number >= steady)).expect("the system has a thread for us at the start");
         }
         Self { jobs, waiting, patience }
     }
@@ -155,9 +173,13 @@ impl Memory {
 }
 
 /// One thread's life.
-fn work(queued: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
+fn work(queued: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, is_spare: bool) {
     let mut memory = Memory::default();
     loop {
+        if is_spare && waiting.load(Ordering::Relaxed) > FEW {
+            std::thread::sleep(LOOK_AGAIN);
+            continue;
+        }
         let next = match queued.lock() {
             Ok(queued) => queued.recv_timeout(KEPT),
             Err(_) => return,

@@ -158,7 +158,7 @@ impl Roles {
             ledger: auth.clone(),
             tokens: tokens.clone(),
             revocations: revocations.clone(),
-            hasher: Hasher::new(cores.saturating_sub(1).max(1), config.auth.hasher_queue, Duration::from_secs(10)),
+            hasher: Hasher::beside_others(cores, config.auth.hasher_queue, Duration::from_secs(10)),
             lockout: Lockout::new(redis.clone()),
             portraits: auth::Portraits::new(freshness.clone()),
             lifetimes: Lifetimes { access: config.auth.access_token, refresh: config.auth.refresh_token },
