@@ -20,19 +20,20 @@ use super::target::Target;
 use super::{TargetOptions, print};
 use crate::client::Client;
 
-/// Hashes made here before and after, to compare a login with.
+/// Hashes made here between turns of logins, to compare a login with; and how long such a turn is.
 const HASHES: u32 = 16;
+const TURN: Duration = Duration::from_secs(1);
 /// Messages per second, in the storm and before it.
 const SENDS: f64 = 100.0;
 
 /// What a login costs beside its password hash, and what a storm of logins does to those who write.
 ///
-/// First one login after another; then messages at an even pace, alone and while `--storm` people log in at once. The hash that logins are compared with is made by this very program, before and after.
+/// First one login after another; then messages at an even pace, alone and while `--storm` people log in at once. The hash that logins are compared with is made by this very program, in turns with them.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
     target: TargetOptions,
-    /// How long to log in, one after another.
+    /// How long to log in, one after another, and to hash in between.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// So many at once in the storm.
@@ -99,20 +100,24 @@ async fn measure(options: &Options, target: &Target) -> Result<Figures> {
     let mut people = pairs::register(&target.url, &run, 4, &registering).await?;
     registering.finish_and_clear();
 
-    let hash_before = cpu_of_a_hash().await?;
-    let (before, end) = (target.usage(), Instant::now() + Duration::from_secs(options.seconds));
-    let mut latencies = Vec::new();
+    // In turns, since a core is not equally fast all the time.
+    let (mut latencies, mut cpu, mut hashes) = (Vec::new(), 0.0, Vec::new());
     let mut client = Client::new(&target.url)?;
+    let end = Instant::now() + Duration::from_secs(options.seconds);
     while Instant::now() < end {
-        let begin = Instant::now();
-        let n = u32::try_from(latencies.len()).unwrap_or_default() % 8;
-        let (status, answer) = login(&mut client, &run, n).await?;
-        ensure!(status == 200, "a login answered {status}: {}", String::from_utf8_lossy(&answer));
-        latencies.push(micros(begin.elapsed()));
+        hashes.push(cpu_of_a_hash().await?);
+        let (before, turn) = (target.usage(), Instant::now() + TURN);
+        while Instant::now() < turn {
+            let begin = Instant::now();
+            let n = u32::try_from(latencies.len()).unwrap_or_default() % 8;
+            let (status, answer) = login(&mut client, &run, n).await?;
+            ensure!(status == 200, "a login answered {status}: {}", String::from_utf8_lossy(&answer));
+            latencies.push(micros(begin.elapsed()));
+        }
+        cpu += cpu_seconds(&before, &target.usage());
     }
-    let after = target.usage();
-    let cpu = cpu_seconds(&before, &after);
-    let hash = f64::midpoint(hash_before, cpu_of_a_hash().await?);
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let hash = hashes.iter().sum::<f64>() / hashes.len() as f64;
     latencies.sort_unstable();
 
     let alone = sends(&mut people, Duration::from_secs(5)).await?;
