@@ -32,6 +32,18 @@ pub fn sabotaged(name: &str) -> bool {
     }
 }
 
+/// Whether this rule is to be broken at some passage: what is quicker without passing there is then not to be taken.
+#[must_use]
+pub(crate) fn is_armed(name: &str) -> bool {
+    #[cfg(debug_assertions)]
+    return armed::SABOTAGE.is(name);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = name;
+        false
+    }
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::sync::LazyLock;
@@ -71,6 +83,10 @@ mod armed {
                 None => (text, 1),
             };
             Self { name: Some(name.to_owned()), every, passed: AtomicU64::new(0) }
+        }
+
+        pub(super) fn is(&self, name: &str) -> bool {
+            self.name.as_deref() == Some(name)
         }
 
         /// `None`: this is another point.

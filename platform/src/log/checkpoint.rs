@@ -106,54 +106,99 @@ pub(crate) async fn lock(conn: &mut PgConnection, topic: Topic, partition: i32) 
     Ok(())
 }
 
-/// How checkpoints were moved.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Advanced {
-    /// All of them; whether anything is parked.
-    All { anything_parked: bool },
-    /// Some rows are not what was believed. Whoever goes on must not commit.
-    Moved,
+/// From where to where checkpoints are to be moved: all of them, or none.
+#[derive(Debug, Default)]
+pub struct Move {
+    /// Of the rows, which must be live.
+    pub build: i32,
+    /// Whether nothing may be moved while anything is parked.
+    pub unless_parked: bool,
+    /// As the rows are believed to stand.
+    pub from: Columns,
+    /// The same rows, as they are to stand.
+    pub to: Columns,
 }
 
-/// Locks rows, always in the same order, and moves them if they all stand where they are believed to stand, live and of this build: fence and checkpoint in one round trip.
-/// Who waits for a lock compares what the other has committed.
-pub(crate) async fn advance(conn: &mut PgConnection, build: i32, believed: &Rows, to: &Checkpoints) -> Result<Advanced, sqlx::Error> {
-    let from = to.keys().map(|place| Some((*place, believed.get(place).filter(|row| row.live && row.build == build)?.checkpoint.clone())));
-    let Some(from) = from.collect::<Option<Checkpoints>>() else { return Ok(Advanced::Moved) };
-    let (from, next) = (Columns::of(&from), Columns::of(to));
-    let moved = sqlx::query_scalar!(
-        r#"WITH moves AS (
-             SELECT * FROM unnest($2::text[], $3::int[], $4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bigint[],
-                                  $9::uuid[], $10::int[], $11::bigint[], $12::text[], $13::bigint[])
-                 AS m (topic, partition, was_incarnation, was_generation, was_position, was_source, was_offset, incarnation, generation, last_position, source, next_offset)
-           ), locked AS (
-             SELECT c.topic, c.partition FROM checkpoints AS c JOIN moves AS m USING (topic, partition)
-              WHERE c.build = $1 AND c.state = 'live' AND c.incarnation = m.was_incarnation AND c.generation = m.was_generation
-                AND c.last_position = m.was_position AND c.source = m.was_source AND c.next_offset = m.was_offset
-              ORDER BY c.topic, c.partition FOR UPDATE OF c
-           )
-           UPDATE checkpoints AS c
-              SET incarnation = m.incarnation, generation = m.generation, last_position = m.last_position, source = m.source, next_offset = m.next_offset
-             FROM moves AS m JOIN locked USING (topic, partition)
-            WHERE c.topic = m.topic AND c.partition = m.partition
-           RETURNING EXISTS (SELECT FROM parked) AS "anything_parked!""#,
-        build,
-        &next.topics,
-        &next.partitions,
-        &from.incarnations,
-        &from.generations,
-        &from.positions,
-        &from.sources,
-        &from.offsets,
-        &next.incarnations,
-        &next.generations,
-        &next.positions,
-        &next.sources,
-        &next.offsets
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(if moved.len() == to.len() { Advanced::All { anything_parked: moved.contains(&true) } } else { Advanced::Moved })
+impl Move {
+    /// `None`: some of the rows are believed not to be there for this build.
+    pub(crate) fn of(build: i32, believed: &Rows, to: &Checkpoints) -> Option<Self> {
+        let from =
+            to.keys().map(|place| Some((*place, believed.get(place).filter(|row| row.live && row.build == build)?.checkpoint.clone())));
+        let from = from.collect::<Option<Checkpoints>>()?;
+        Some(Self { build, unless_parked: false, from: Columns::of(&from), to: Columns::of(to) })
+    }
+
+    /// Whether everything was moved.
+    #[must_use]
+    pub fn is_made(&self, moved: &Moved) -> bool {
+        usize::try_from(moved.rows) == Ok(self.to.topics.len())
+    }
+}
+
+/// What became of a [`Move`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// How many checkpoints; 0 unless all stood where they were believed to stand.
+    pub rows: i64,
+    /// Whether anything is parked.
+    pub anything_parked: bool,
+}
+
+/// Locks checkpoints, always in the same order, and moves them if all stand where they are believed to stand, live and of this build: fence and checkpoint in one round trip. Who waits for a
+/// lock compares what the other has committed.
+///
+/// `$with`: what else happens in the same statement, as further `WITH` queries, each after a comma. Its arguments begin at `$15`; it reads from `passed`, which has one row when the checkpoints were
+/// moved, and else none.
+#[macro_export]
+macro_rules! moving {
+    ($connection:expr, $move:expr, $with:literal $(, $argument:expr)* $(,)?) => {{
+        let $crate::log::Move { build, unless_parked, from, to } = $move;
+        sqlx::query_as!(
+            $crate::log::Moved,
+            r#"WITH moves AS (
+                 SELECT * FROM unnest($3::text[], $4::int[], $5::uuid[], $6::int[], $7::bigint[], $8::text[], $9::bigint[],
+                                      $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::bigint[])
+                     AS m (topic, partition, was_incarnation, was_generation, was_position, was_source, was_offset, incarnation, generation, last_position, source, next_offset)
+               ), locked AS (
+                 SELECT c.topic, c.partition FROM checkpoints AS c JOIN moves AS m USING (topic, partition)
+                  WHERE c.build = $1 AND c.state = 'live' AND c.incarnation = m.was_incarnation AND c.generation = m.was_generation
+                    AND c.last_position = m.was_position AND c.source = m.was_source AND c.next_offset = m.was_offset
+                  ORDER BY c.topic, c.partition FOR UPDATE OF c
+               ), moved AS (
+                 UPDATE checkpoints AS c
+                    SET incarnation = m.incarnation, generation = m.generation, last_position = m.last_position, source = m.source, next_offset = m.next_offset
+                   FROM moves AS m
+                  WHERE c.topic = m.topic AND c.partition = m.partition AND (SELECT count(*) FROM locked) = cardinality($3)
+                    AND NOT ($2::bool AND EXISTS (SELECT FROM parked))
+                 RETURNING c.partition
+               ), passed AS (
+                 SELECT WHERE (SELECT count(*) FROM moved) = cardinality($3)
+               )"# + $with + r#"
+               SELECT (SELECT count(*) FROM moved) AS "rows!", EXISTS (SELECT FROM parked) AS "anything_parked!""#,
+            build,
+            unless_parked,
+            &to.topics,
+            &to.partitions,
+            &from.incarnations,
+            &from.generations,
+            &from.positions,
+            &from.sources,
+            &from.offsets,
+            &to.incarnations,
+            &to.generations,
+            &to.positions,
+            &to.sources,
+            &to.offsets
+            $(, $argument)*
+        )
+        .fetch_one($connection)
+        .await
+    }};
+}
+
+/// See [`moving!`].
+pub(crate) async fn advance(conn: &mut PgConnection, to: &Move) -> Result<Moved, sqlx::Error> {
+    crate::moving!(conn, to, "")
 }
 
 /// What a source is sent to: rows of partitions that have been begun.

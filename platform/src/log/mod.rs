@@ -9,7 +9,7 @@ mod runner;
 mod source;
 pub mod topics;
 
-pub use checkpoint::Columns;
+pub use checkpoint::{Columns, Move, Moved};
 pub use ledger_source::{LEDGER, LedgerSource};
 pub use lock::{Ownership, ProjectionLock, Stands, Successor, at_once};
 pub use projection::{ApplyError, Batch, Projection, ProjectionTx};

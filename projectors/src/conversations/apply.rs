@@ -2,21 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use platform::log::ProjectionTx;
+use platform::log::{Move, Moved, ProjectionTx};
 use schemas::{ConversationId, MessageId, Timestamp, UserId};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::fold::{Activity, Fold, Row, UpTo};
+use super::fold::{Fold, UpTo};
 
 /// Adds messages, and says when something was last said in each of their conversations. A message that stands already keeps what it has, except that a receipt is never forgotten.
 ///
-/// One statement for both: people wait for each round trip of it.
-pub(super) async fn insert_sent(
-    tx: &mut ProjectionTx<'_>,
-    rows: &[Row],
-    activity: &BTreeMap<ConversationId, Activity>,
-) -> Result<(), sqlx::Error> {
+/// One statement for both, and for a move of the checkpoint: people wait for each round trip.
+pub(super) async fn insert_sent(connection: &mut PgConnection, to: &Move, fold: &Fold) -> Result<Moved, sqlx::Error> {
+    let (rows, activity) = (&fold.sent, fold.activity());
     let n = rows.len();
     let (mut ids, mut conversations, mut senders, mut recipients) =
         (Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n));
@@ -50,22 +48,26 @@ pub(super) async fn insert_sent(
     let (low, high): (Vec<Uuid>, Vec<Uuid>) = activity.values().map(|of| (of.low.0, of.high.0)).unzip();
     let (last_times, last_positions): (Vec<OffsetDateTime>, Vec<i64>) =
         activity.values().map(|of| (OffsetDateTime::from(of.last.0), of.last.1)).unzip();
-    sqlx::query!(
-        r#"WITH added AS (
+    platform::moving!(
+        connection,
+        to,
+        r#", added AS (
            INSERT INTO messages AS stands
              (message_id, conversation_id, sender_id, recipient_id, recorded_at, position, encrypted_content, encrypted_session_key,
               sender_encrypted_content, crypto_version, encryption_algorithm, kdf_algorithm, signatures, reply_to, delivered_at, read_at)
            SELECT id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures::json, reply, delivered, read
-             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
-                         $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[], $16::timestamptz[])
+             FROM passed, unnest($15::uuid[], $16::uuid[], $17::uuid[], $18::uuid[], $19::timestamptz[], $20::bigint[], $21::text[], $22::text[],
+                         $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::uuid[], $29::timestamptz[], $30::timestamptz[])
                AS new(id, conversation, sender, recipient, at, place, content, key, copy, version, cipher, kdf, signatures, reply, delivered, read)
            ON CONFLICT (message_id) DO UPDATE
              SET delivered_at = coalesce(stands.delivered_at, excluded.delivered_at), read_at = coalesce(stands.read_at, excluded.read_at)
-             WHERE (stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL) OR (stands.read_at IS NULL AND excluded.read_at IS NOT NULL))
+             WHERE (stands.delivered_at IS NULL AND excluded.delivered_at IS NOT NULL) OR (stands.read_at IS NULL AND excluded.read_at IS NOT NULL)
+           ), noted AS (
            INSERT INTO inbox AS stands (conversation_id, low_id, high_id, last_at, last_position)
-           SELECT * FROM unnest($17::uuid[], $18::uuid[], $19::uuid[], $20::timestamptz[], $21::bigint[])
+           SELECT active.* FROM passed, unnest($31::uuid[], $32::uuid[], $33::uuid[], $34::timestamptz[], $35::bigint[]) AS active
            ON CONFLICT (conversation_id) DO UPDATE SET last_at = excluded.last_at, last_position = excluded.last_position
-             WHERE (stands.last_at, stands.last_position) < (excluded.last_at, excluded.last_position)"#,
+             WHERE (stands.last_at, stands.last_position) < (excluded.last_at, excluded.last_position)
+           )"#,
         &ids,
         &conversations,
         &senders,
@@ -88,9 +90,6 @@ pub(super) async fn insert_sent(
         &last_times,
         &last_positions,
     )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }
 
 /// Dates the receipts of messages that stand already.

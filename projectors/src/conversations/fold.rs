@@ -137,6 +137,11 @@ impl Fold {
         }
     }
 
+    /// Whether messages were sent, and nothing happened to others.
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.delivered.is_empty() && self.read_up_to.is_empty() && self.read.is_empty() && self.deleted.is_empty()
+    }
+
     /// Of each conversation in which something was said.
     pub(super) fn activity(&self) -> BTreeMap<ConversationId, Activity> {
         let mut activity: BTreeMap<ConversationId, Activity> = BTreeMap::new();

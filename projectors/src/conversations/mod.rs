@@ -7,8 +7,9 @@
 mod apply;
 mod fold;
 
-use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
+use platform::log::{ApplyError, Batch, Move, Moved, Projection, ProjectionTx};
 use schemas::read_models;
+use sqlx::PgConnection;
 
 pub use fold::{Fold, Row, UpTo};
 
@@ -27,9 +28,16 @@ impl Projection for Conversations {
         Fold::of(batch)
     }
 
+    async fn apply_at_once(&self, connection: &mut PgConnection, to: &Move, fold: &Fold) -> Result<Option<Moved>, sqlx::Error> {
+        if !fold.is_all_sent() {
+            return Ok(None);
+        }
+        apply::insert_sent(connection, to, fold).await.map(Some)
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.sent.is_empty() {
-            apply::insert_sent(tx, &fold.sent, &fold.activity()).await?;
+            apply::insert_sent(tx, &Move::default(), fold).await?;
         }
         if !fold.delivered.is_empty() {
             apply::mark_delivered(tx, &fold.delivered).await?;

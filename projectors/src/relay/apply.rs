@@ -2,15 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use platform::log::ProjectionTx;
+use platform::log::{Move, Moved, ProjectionTx};
 use schemas::{MessageId, UserId};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Row;
 
-/// Queues messages; one that waits already is left as it is.
-pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<MessageId, Row>) -> Result<(), sqlx::Error> {
+/// Queues messages; one that waits already is left as it is. One statement with a move of the checkpoint: people wait for each round trip.
+pub(super) async fn insert_waiting(
+    connection: &mut PgConnection,
+    to: &Move,
+    waiting: &HashMap<MessageId, Row>,
+) -> Result<Moved, sqlx::Error> {
     let n = waiting.len();
     let (mut ids, mut recipients, mut senders) =
         (Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n), Vec::<Uuid>::with_capacity(n));
@@ -41,15 +46,19 @@ pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<
         kdfs.push(&sent.kdf_algorithm);
         signatures.push(sent.signatures.as_ref().map(ToString::to_string));
     }
-    sqlx::query!(
-        r#"INSERT INTO relay_pending
+    platform::moving!(
+        connection,
+        to,
+        r#", added AS (
+           INSERT INTO relay_pending
              (message_id, recipient_id, sender_id, recorded_at, position, expires_at, encrypted_content, encrypted_session_key,
               crypto_version, encryption_algorithm, kdf_algorithm, signatures)
            SELECT id, recipient, sender, at, place, expiry, content, key, version, cipher, kdf, signatures::json
-             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[], $6::timestamptz[], $7::text[], $8::text[],
-                         $9::text[], $10::text[], $11::text[], $12::text[])
+             FROM passed, unnest($15::uuid[], $16::uuid[], $17::uuid[], $18::timestamptz[], $19::bigint[], $20::timestamptz[], $21::text[], $22::text[],
+                         $23::text[], $24::text[], $25::text[], $26::text[])
                AS new(id, recipient, sender, at, place, expiry, content, key, version, cipher, kdf, signatures)
-           ON CONFLICT (message_id) DO NOTHING"#,
+           ON CONFLICT (message_id) DO NOTHING
+           )"#,
         &ids,
         &recipients,
         &senders,
@@ -63,9 +72,6 @@ pub(super) async fn insert_waiting(tx: &mut ProjectionTx<'_>, waiting: &HashMap<
         &kdfs as &[&str],
         &signatures as &[Option<String>],
     )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }
 
 /// Takes messages out of the queue; those that are not in it (expired and cleaned up, or taken out before) are no matter.

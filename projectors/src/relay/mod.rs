@@ -8,10 +8,11 @@ mod apply;
 
 use std::collections::{HashMap, HashSet};
 
-use platform::log::{ApplyError, Batch, Projection, ProjectionTx};
+use platform::log::{ApplyError, Batch, Move, Moved, Projection, ProjectionTx};
 use schemas::messages::{MessageEvent, MessageReadUpTo, MessageSent, MessagesEvent, ReceiptEvent};
 use schemas::read_models;
 use schemas::{MessageId, Timestamp, UserId, partition};
+use sqlx::PgConnection;
 
 /// The projection behind `GET /relay/pending`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,6 +70,11 @@ impl Fold {
         Ok(fold)
     }
 
+    /// Whether messages begin to wait, and nothing else happens.
+    fn is_all_waiting(&self) -> bool {
+        self.gone.is_empty() && self.read_up_to.is_empty() && self.receipts.is_empty()
+    }
+
     fn take_out(&mut self, message: MessageId) {
         self.waiting.remove(&message);
         self.gone.insert(message);
@@ -102,9 +108,16 @@ impl Projection for Relay {
         Fold::of(batch)
     }
 
+    async fn apply_at_once(&self, connection: &mut PgConnection, to: &Move, fold: &Fold) -> Result<Option<Moved>, sqlx::Error> {
+        if !fold.is_all_waiting() {
+            return Ok(None);
+        }
+        apply::insert_waiting(connection, to, &fold.waiting).await.map(Some)
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.waiting.is_empty() {
-            apply::insert_waiting(tx, &fold.waiting).await?;
+            apply::insert_waiting(tx, &Move::default(), &fold.waiting).await?;
         }
         if !fold.gone.is_empty() {
             apply::remove(tx, &fold.gone).await?;

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::time::Instant;
 
 pub use stand_by::{Stands, Successor};
@@ -52,6 +52,8 @@ pub struct ProjectionLock {
     shared: bool,
     /// When its database last saw that this process lives, as far as that is known.
     signed: Instant,
+    /// The schema that its statements are about, outside of transactions.
+    path: Option<String>,
 }
 
 impl ProjectionLock {
@@ -66,7 +68,7 @@ impl ProjectionLock {
             ("idle_in_transaction_session_timeout", "60s"),
         ]);
         let connection = at_once(PgConnection::connect_with(&options)).await?;
-        Ok(Self { connection, name, key: format!("projection.{name}"), shared: false, signed: Instant::now() })
+        Ok(Self { connection, name, key: format!("projection.{name}"), shared: false, signed: Instant::now(), path: None })
     }
 
     /// What it is the lock of.
@@ -78,6 +80,18 @@ impl ProjectionLock {
     /// The session, which carries the projection's transactions.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
+    }
+
+    /// The same, with this schema, and no other, as its `search_path`.
+    ///
+    /// # Errors
+    /// The session is gone.
+    pub(crate) async fn connection_in(&mut self, schema: &str) -> Result<&mut PgConnection, sqlx::Error> {
+        if self.path.as_deref() != Some(schema) {
+            self.connection.execute(AssertSqlSafe(format!(r#"SET search_path TO "{schema}""#))).await?;
+            self.path = Some(schema.to_owned());
+        }
+        Ok(&mut self.connection)
     }
 
     /// Waits for something else than this session, and shows here once a second that its process lives; `Err`: the session, and the lock with it, is gone.

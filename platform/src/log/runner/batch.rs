@@ -13,7 +13,8 @@ use tracing::Instrument;
 use super::follow::count;
 use super::parked::{self, Alarm, Parking};
 use super::{Runner, Trouble, schema};
-use crate::log::checkpoint::{self, Advanced, Rows};
+use crate::crash::{crash_point, is_armed, sabotaged};
+use crate::log::checkpoint::{self, Move, Rows};
 use crate::log::source::{SCAN, SourceBatch};
 use crate::log::{ApplyError, Projection, ProjectionLock};
 
@@ -148,6 +149,20 @@ impl<P: Projection> Runner<P> {
         loop {
             let folded = lock.alive_while(self.fold(&mut divided)).await??;
             alarm.sound::<P>(divided.new_keys.len())?;
+            if let Some(folded) = folded.as_ref().filter(|_| divided.parking.is_empty() && memory.parked.is_empty()) {
+                match tokio::time::timeout(BOUND, self.at_once(lock, schema, memory, &part, folded)).await.map_err(timed_out)?? {
+                    Some(Outcome::Data(reason)) if divided.ready.len() == 1 => {
+                        divided.park(0, reason);
+                        continue;
+                    }
+                    Some(Outcome::Committed) => {
+                        self.committed(memory, &part, divided, alarm);
+                        return Ok(Outcome::Committed);
+                    }
+                    Some(other) => return Ok(other),
+                    None => {}
+                }
+            }
             let transaction = self.transaction(lock.connection(), schema, memory, &part, folded.as_ref(), &divided);
             match tokio::time::timeout(BOUND, transaction).await.map_err(timed_out)?? {
                 Outcome::Data(reason) if divided.ready.len() == 1 => divided.park(0, reason),
@@ -176,6 +191,29 @@ impl<P: Projection> Runner<P> {
         Ok(None)
     }
 
+    /// One statement instead of a transaction. `None`: that cannot be, or something stands in its way that the transaction finds out; nothing was done.
+    async fn at_once(
+        &self,
+        lock: &mut ProjectionLock,
+        schema: &str,
+        memory: &Memory,
+        part: &SourceBatch,
+        folded: &P::Folded,
+    ) -> Result<Option<Outcome>, sqlx::Error> {
+        let Some(to) = Move::of(P::BUILD, &memory.rows, &part.checkpoints()).filter(|_| !is_armed("projection.checkpoint_first")) else {
+            return Ok(None);
+        };
+        let to = Move { unless_parked: true, ..to };
+        if cfg!(debug_assertions) {
+            crash_point(&format!("projection.{}.before_commit", P::Model::NAME));
+        }
+        match self.projection.apply_at_once(lock.connection_in(schema).await?, &to, folded).await {
+            Ok(Some(moved)) if to.is_made(&moved) => Ok(Some(Outcome::Committed)),
+            Ok(_) => Ok(None),
+            Err(error) => data_error(&error).map(|reason| Some(Outcome::Data(reason))).ok_or(error),
+        }
+    }
+
     async fn transaction(
         &self,
         conn: &mut PgConnection,
@@ -185,18 +223,16 @@ impl<P: Projection> Runner<P> {
         folded: Option<&P::Folded>,
         divided: &Divided,
     ) -> Result<Outcome, sqlx::Error> {
-        let checkpoints = part.checkpoints();
+        let Some(to) = Move::of(P::BUILD, &memory.rows, &part.checkpoints()) else { return Ok(Outcome::Moved) };
         let mut tx = schema::begin(conn, schema).await?;
-        let same_parked = match checkpoint::advance(&mut tx, P::BUILD, &memory.rows, &checkpoints).await? {
-            Advanced::Moved => false,
-            Advanced::All { anything_parked: true } => parked::keys(&mut tx).await? == memory.parked,
-            Advanced::All { anything_parked: false } => memory.parked.is_empty(),
-        };
+        let moved = checkpoint::advance(&mut tx, &to).await?;
+        let same_parked = to.is_made(&moved)
+            && if moved.anything_parked { parked::keys(&mut tx).await? == memory.parked } else { memory.parked.is_empty() };
         if !same_parked {
             tx.rollback().await?;
             return Ok(Outcome::Moved);
         }
-        if crate::crash::sabotaged("projection.checkpoint_first") {
+        if sabotaged("projection.checkpoint_first") {
             tx.commit().await?;
             tx = schema::begin(conn, schema).await?;
         }
@@ -214,7 +250,7 @@ impl<P: Projection> Runner<P> {
         }
         parked::store(&mut tx, &divided.parking).await?;
         if cfg!(debug_assertions) {
-            crate::crash::crash_point(&format!("projection.{}.before_commit", P::Model::NAME));
+            crash_point(&format!("projection.{}.before_commit", P::Model::NAME));
         }
         tx.commit().await?;
         Ok(Outcome::Committed)
