@@ -68,7 +68,7 @@ pub enum Frame {
         /// Who is to be shown.
         about: UserId,
     },
-    /// `resume_reset`, to both, if something of the other's waits: it was passed over while a block stood between them.
+    /// `resume_reset`, to both, if a block that stood between them has kept something of the other's from them.
     #[serde(rename = "l")]
     Lifted {
         /// The other.

@@ -16,6 +16,7 @@ pub(super) static BLOCKED: LazyLock<Script> = script!("blocked.lua");
 pub(super) static AFTER: LazyLock<Script> = script!("after.lua");
 pub(super) static HOLD: LazyLock<Script> = script!("hold.lua");
 pub(super) static NOTE: LazyLock<Script> = script!("note.lua");
+pub(super) static HIDDEN: LazyLock<Script> = script!("hidden.lua");
 
 /// ARGV: the pusher's lease, its life in ms. Answers whether it still stood.
 pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::clock;
+use platform::frames::FrameLog;
 use platform::fresh::{Freshness, Wanted};
 use platform::http::Problem;
 use platform::marks::Known;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Attendance;
+use super::hub::away;
 use crate::database::ask;
 
 /// How many people's wish to show what they have read is remembered.
@@ -29,6 +31,7 @@ const HOLDS: Duration = Duration::from_secs(20);
 pub(super) struct Sources {
     pub(super) freshness: Freshness,
     pub(super) attendance: Attendance,
+    log: FrameLog,
     readers: Arc<Cache<UserId, (bool, Instant)>>,
 }
 
@@ -48,7 +51,7 @@ pub(super) struct Wants {
     bodies: Vec<Uuid>,
     readers: Vec<UserId>,
     people: Vec<UserId>,
-    senders: Vec<UserId>,
+    peers: Vec<UserId>,
 }
 
 impl Wants {
@@ -58,13 +61,13 @@ impl Wants {
             Frame::Message { id, .. } if !has_body => self.bodies.push(id.0),
             Frame::Read { by, .. } if !self.readers.contains(by) => self.readers.push(*by),
             Frame::Contact { about } if !self.people.contains(about) => self.people.push(*about),
-            Frame::Lifted { between } if !self.senders.contains(between) => self.senders.push(*between),
+            Frame::Lifted { between } if !self.peers.contains(between) => self.peers.push(*between),
             _ => {}
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bodies.is_empty() && self.readers.is_empty() && self.people.is_empty() && self.senders.is_empty()
+        self.bodies.is_empty() && self.readers.is_empty() && self.people.is_empty() && self.peers.is_empty()
     }
 }
 
@@ -75,6 +78,7 @@ pub(super) struct Facts {
     readers: HashMap<UserId, bool>,
     people: HashMap<UserId, Person>,
     waits: HashMap<UserId, Timestamp>,
+    uncovered: HashMap<UserId, i64>,
 }
 
 impl Facts {
@@ -92,9 +96,9 @@ impl Facts {
         self.readers.get(&reader).copied().unwrap_or(false)
     }
 
-    /// Whether something that this one sent before then waits.
-    pub(super) fn waits(&self, sender: UserId, before: Timestamp) -> bool {
-        self.waits.get(&sender).is_some_and(|oldest| *oldest < before)
+    /// Whether the block that ended then, at this position, has kept something of this peer's from the receiver. What waits counts as well: it may have been passed over in this very moment.
+    pub(super) fn was_hidden(&self, peer: UserId, ended: Timestamp, position: i64) -> bool {
+        self.waits.get(&peer).is_some_and(|oldest| *oldest < ended) || self.uncovered.get(&peer) == Some(&position)
     }
 
     pub(super) fn person(&self, id: UserId) -> Option<&Person> {
@@ -107,8 +111,8 @@ fn behind() -> Problem {
 }
 
 impl Sources {
-    pub(super) fn new(freshness: Freshness, attendance: Attendance) -> Self {
-        Self { freshness, attendance, readers: Arc::new(Cache::new(REMEMBERED)) }
+    pub(super) fn new(freshness: Freshness, attendance: Attendance, log: FrameLog) -> Self {
+        Self { freshness, attendance, log, readers: Arc::new(Cache::new(REMEMBERED)) }
     }
 
     /// Everything that is wanted, as this receiver may see it.
@@ -116,13 +120,14 @@ impl Sources {
     /// # Errors
     /// 503, when some of it cannot be learned now.
     pub(super) async fn of(&self, receiver: UserId, wants: &Wants) -> Result<Facts, Problem> {
-        let (bodies, readers, people, waits) = tokio::try_join!(
+        let (bodies, readers, people, waits, uncovered) = tokio::try_join!(
             self.bodies(receiver, &wants.bodies),
             self.readers(&wants.readers),
             self.people(receiver, &wants.people),
-            self.waits(receiver, &wants.senders)
+            self.waits(receiver, &wants.peers),
+            async { self.log.uncovered(receiver, &wants.peers).await.map_err(|_| away()) }
         )?;
-        Ok(Facts { bodies, readers, people, waits })
+        Ok(Facts { bodies, readers, people, waits, uncovered })
     }
 
     /// Since when something waits of these senders, as of everything that the receiver has acknowledged.

@@ -61,6 +61,8 @@ struct State {
     /// What was said of them while they were looked up.
     changes: Option<Vec<(Block, bool)>>,
     around: Around,
+    /// Of whom a block keeps something from the user, as was told already.
+    hidden: HashSet<UserId>,
 }
 
 /// Who blocks, and whom.
@@ -261,6 +263,11 @@ impl Held {
         if state.are_apart(self.user, peer) { Push::No } else { Push::Yes }
     }
 
+    /// Whether it is news that a block keeps something of this peer's from the user.
+    pub(super) fn hides(&self, peer: UserId) -> bool {
+        self.state().hidden.insert(peer)
+    }
+
     /// Whether this message was deleted since it was given to the sockets.
     pub(super) fn is_deleted(&self, message: MessageId) -> bool {
         self.state().deleted.has(message)
@@ -288,6 +295,8 @@ impl State {
             self.blocks.insert(block);
         } else {
             self.blocks.remove(&block);
+            self.hidden.remove(&block.0);
+            self.hidden.remove(&block.1);
         }
     }
 

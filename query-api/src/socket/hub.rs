@@ -111,7 +111,7 @@ impl Hub {
     #[must_use]
     pub fn new(below: Below) -> (Self, mpsc::Receiver<Heard>) {
         let (pusher, heard) = below.log.pusher();
-        let sources = Sources::new(below.freshness.clone(), below.attendance.clone());
+        let sources = Sources::new(below.freshness.clone(), below.attendance.clone(), below.log.clone());
         let inner = Inner {
             below,
             sources,

@@ -90,7 +90,7 @@ impl Item {
                     }
                 }
             }
-            self.entry.frames.iter().filter_map(|frame| told(receiver, self.entry.at, frame, facts)).collect()
+            self.entry.frames.iter().filter_map(|frame| told(receiver, (self.entry.at, self.place.2), frame, facts)).collect()
         });
     }
 }

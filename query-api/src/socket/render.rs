@@ -53,7 +53,7 @@ impl Told {
 }
 
 /// What one frame of a log's entry says to its receiver; nothing when what it was about is gone, or not theirs to see.
-pub(super) fn told(receiver: UserId, at: Timestamp, frame: &Frame, facts: &Facts) -> Option<Told> {
+pub(super) fn told(receiver: UserId, (at, position): (Timestamp, i64), frame: &Frame, facts: &Facts) -> Option<Told> {
     let peer = guard(frame, receiver);
     match frame {
         Frame::Message { id, relay, .. } => Some(Told { message: Some(*id), ..message(facts.body(*id)?, *relay, at, peer)? }),
@@ -73,7 +73,7 @@ pub(super) fn told(receiver: UserId, at: Timestamp, frame: &Frame, facts: &Facts
             let told = Told::of(&ContactAdded::of(*about, person, at), peer)?;
             Some(Told { then: person.is_online.then(|| Said::online(*about)), ..told })
         }
-        Frame::Lifted { between } => facts.waits(*between, at).then(|| Some(Told { peer, ..resumed(true)? })).flatten(),
+        Frame::Lifted { between } => facts.was_hidden(*between, at, position).then(|| Some(Told { peer, ..resumed(true)? })).flatten(),
     }
 }
 

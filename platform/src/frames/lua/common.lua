@@ -6,6 +6,7 @@
 --   frames:of:<user>        hash: era; n (number of the newest entry), f (of the oldest one kept), renewed (ms, when it was last kept from expiring), topic/partition → last position, -topic/partition → last one cut off
 --   frames:log:<user>       list of "topic/partition position text"
 --   frames:blocks           hash: by:towards → +position (stands) or -position (lifted, and the projection does not know yet)
+--   frames:hidden:<user>    hash: peer → h (a block keeps something of theirs from the user), or the position of that block's end
 --   frames:held:<user>      set of pushers, frames:pusher:<pusher> its lease, frames:to:<pusher> its channel, frames:all everybody's
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -95,6 +96,16 @@ local function set_block(by, towards, stands, position, kept)
     local text = '{"n":"block","by":"' .. by .. '","towards":"' .. towards .. '","stands":' .. tostring(stands) .. '}'
     note({by, towards}, text)
   end
+end
+local function hide(user, peer, life_ms)
+  local key = 'frames:hidden:' .. user
+  redis.call('HSET', key, peer, 'h')
+  redis.call('PEXPIRE', key, life_ms)
+end
+-- What was kept from the user is theirs to be told from this position on.
+local function uncover(user, peer, position)
+  local key = 'frames:hidden:' .. user
+  if redis.call('HGET', key, peer) == 'h' then redis.call('HSET', key, peer, position) end
 end
 local function blocked(one, other)
   for _, known in ipairs(redis.call('HMGET', 'frames:blocks', one .. ':' .. other, other .. ':' .. one)) do

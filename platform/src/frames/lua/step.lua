@@ -38,6 +38,10 @@ end
 for _ = 1, tonumber(take()) do
   local by, towards, stands, position = take(), take(), take(), take()
   set_block(by, towards, stands == '1', position, false)
+  if stands ~= '1' and not blocked(by, towards) then
+    uncover(by, towards, position)
+    uncover(towards, by, position)
+  end
 end
 
 local era = redis.call('GET', 'frames:era')
@@ -81,7 +85,11 @@ local function append(user, partition, position, text, body)
 end
 for _ = 1, tonumber(take()) do
   local user, partition, position, text, body, one, other = take(), take(), take(), take(), take(), take(), take()
-  if one == '' or not blocked(one, other) then append(user, partition, position, text, body) end
+  if one == '' or not blocked(one, other) then
+    append(user, partition, position, text, body)
+  else
+    hide(user, one == user and other or one, life_ms)
+  end
 end
 send()
 return 1

@@ -135,8 +135,8 @@ impl Leases {
             async { Ok(presence.come(&came, &self.holder, false).await? + presence.go(&left, &self.holder, presence.grace()).await?) };
         let told = told.await;
         if told.is_err() {
-            // Leases of those who have left end by themselves; those who came are still to be told of.
-            self.state().touched.extend(came);
+            // They are still to be told of, as they are by then. Should this process die before, leases of those who have left end by themselves.
+            self.state().touched.extend(came.into_iter().chain(left));
         }
         told
     }

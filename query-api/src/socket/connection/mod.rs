@@ -179,7 +179,7 @@ impl Connection {
         match answer {
             Answer::Frame(frame) => self.answers.push_back(frame),
             Answer::Again(entry) => {
-                let told = entry.frames.iter().filter_map(|frame| told(self.seat.held.user, entry.at, frame, &Facts::default()));
+                let told = entry.frames.iter().filter_map(|frame| told(self.seat.held.user, (entry.at, 0), frame, &Facts::default()));
                 let cursor = self.cursor();
                 self.answers.extend(told.map(|told| told.with_cursor(&cursor)));
             }

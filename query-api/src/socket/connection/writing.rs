@@ -144,6 +144,9 @@ impl Connection {
         }
         let cursor = self.cursor();
         let Some(Owed::Waited(_, told)) = self.owed.pop_front() else { return None };
+        if let (Push::No, Some(peer)) = (may, told.peer) {
+            self.hub.hide(&self.seat.held, peer);
+        }
         (may == Push::Yes && !self.is_deleted(&told)).then(|| Next::Text(told.with_cursor(&cursor)))
     }
 
@@ -176,7 +179,11 @@ impl Connection {
             self.owed.pop_front();
             return None;
         };
-        if may == Push::No || self.is_deleted(told) {
+        if let (Push::No, Some(peer)) = (may, told.peer) {
+            self.hub.hide(&self.seat.held, peer);
+            return None;
+        }
+        if self.is_deleted(told) {
             return None;
         }
         if let Some(said) = &told.then {

@@ -32,6 +32,18 @@ impl Hub {
         }
     }
 
+    /// A block keeps something of a peer's from a user who came to it: to be known when it ends.
+    pub(in super::super) fn hide(&self, held: &Held, peer: UserId) {
+        if held.hides(peer) {
+            let (log, user) = (self.inner.below.log.clone(), held.user);
+            tokio::spawn(async move {
+                if let Err(error) = log.hide(user, peer).await {
+                    tracing::debug!(%error, "what a block hides is not known when it ends");
+                }
+            });
+        }
+    }
+
     /// Who is kept away is gone, as far as a user's sockets see, and is here again when that is over.
     pub(super) fn tell_apart(&self, held: &Arc<Held>, changes: Vec<(UserId, bool)>) {
         if changes.is_empty() {

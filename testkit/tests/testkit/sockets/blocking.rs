@@ -93,8 +93,39 @@ async fn when_a_block_ends_whoever_passed_over_something_for_it_is_told_to_reloa
     back.expect("resumed").await;
     assert_eq!(bob.pending().await, [waits]);
 
-    // Of nothing that was passed over nothing is said.
+    // So it is when something was deleted, or read, meanwhile: by those who have a socket open, and by those who come back.
     acknowledge(&bob, waits).await;
+    let mut anns = Socket::open(&ann).await;
+    block(&bob, &ann, true).await;
+    let cursor = back.cursor();
+    done(&ann, Method::DELETE, &format!("/api/v1/messages/{waits}"), None).await;
+    done(&bob, Method::PUT, &format!("/api/v1/messages/{first}/read"), None).await;
+    anns.expect("message_deleted").await;
+    block(&bob, &ann, false).await;
+    for socket in [&mut bobs, &mut back, &mut anns] {
+        socket.find("resume_reset").await;
+    }
+    Socket::open_after(&bob, &cursor).await.expect("resume_reset").await;
+
+    // And when it stood in the log before the block, but was come to only while that stood.
+    let deleted = send(&ann, &bob, "deleted").await;
+    for socket in [&mut bobs, &mut back] {
+        until_message(socket, deleted).await;
+    }
+    acknowledge(&bob, deleted).await;
+    let cursor = back.cursor();
+    done(&ann, Method::DELETE, &format!("/api/v1/messages/{deleted}"), None).await;
+    bobs.find("message_deleted").await;
+    block(&ann, &bob, true).await;
+    let mut late = Socket::open_after(&bob, &cursor).await;
+    late.expect("resumed").await;
+    block(&ann, &bob, false).await;
+    late.find("resume_reset").await;
+    for socket in [&mut bobs, &mut back] {
+        socket.find("resume_reset").await;
+    }
+
+    // Of nothing that was passed over nothing is said.
     block(&bob, &ann, true).await;
     block(&bob, &ann, false).await;
     let after = send(&ann, &bob, "after").await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use testkit::own_redis::OwnRedis;
 use testkit::person::Person;
 use testkit::servers::Pair;
 use testkit::socket::Socket;
@@ -195,6 +196,31 @@ async fn a_process_that_stood_still_longer_than_its_lease_makes_up_for_who_came_
     assert_eq!(presence_of(&mut anns, &dora).await["type"], "user_online");
     let said = anns.before_pong().await;
     assert!(!said.iter().any(|frame| frame["user_id"] == json!(bob.id) || frame["user_id"] == json!(carl.id)), "{said:?}");
+}
+
+#[tokio::test]
+async fn who_leaves_while_redis_says_nothing_has_left_when_it_answers_again() {
+    let redis = OwnRedis::started().await;
+    let system = System::start(SystemConfig::default().env("REDIS_URL", redis.url())).await;
+    let (ann, bob) = people(&system).await;
+    holds(&bob, ann.id).await;
+    let (mut bobs, anns) = (Socket::open(&bob).await, Socket::open(&ann).await);
+    assert_eq!(presence_of(&mut bobs, &ann).await["type"], "user_online");
+    redis.hang();
+    wait_until("Redis is known to be away", BOUND, async || {
+        // Whoever asks something of it finds out.
+        let _ = bob.ask(Method::GET, "/api/v1/contacts", None).await;
+        (system.metric("redis_up").await == Some(0.0)).then_some(())
+    })
+    .await;
+    let left = Instant::now();
+    anns.close().await;
+    wait_until("her socket has ended", BOUND, async || (system.metric("sockets_open").await == Some(1.0)).then_some(())).await;
+    redis.go_on();
+    let word = bobs.next_within(BOUND * 3).await.expect("the socket is open").expect("a word");
+    assert_eq!((&word["type"], &word["user_id"]), (&json!("user_offline"), &json!(ann.id)));
+    assert!(left.elapsed() < Duration::from_secs(40), "not only when her lease had ended: {:?}", left.elapsed());
+    drop(system);
 }
 
 /// Whether somebody sees over HTTP that another is here, in a list and by themselves.
