@@ -36,7 +36,8 @@ pub(super) fn routes() -> Api<Users> {
                 .says("contacts.create", "Add a contact (by the collection)", TEXT)
                 .refuses(refusals())
                 .refuses(later())
-                .example(example()),
+                .example(example())
+                .leads_to("removeContact", "id", "/id"),
         )
 }
 
