@@ -66,6 +66,11 @@ pub trait Projection: Send + Sync + 'static {
     /// Reads a batch and folds it, outside any transaction: here, and only here, may the vault be asked.
     fn fold(&self, batch: Batch<'_>) -> impl Future<Output = Result<Self::Folded, ApplyError>> + Send;
 
+    /// Whether there is nothing to write: then the checkpoint is moved, in one statement, and nothing else is done. `false` is always right.
+    fn is_empty(_folded: &Self::Folded) -> bool {
+        false
+    }
+
     /// Moves the checkpoint and writes all of it in one statement ([`crate::moving`]), where this projection has one for what was folded: a batch that people wait for then costs one round trip instead of
     /// four. `None`: it has none, and nothing was done. The session's `search_path` is the projection's schema.
     fn apply_at_once(

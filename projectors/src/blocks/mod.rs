@@ -35,6 +35,10 @@ impl Projection for Blocks {
         Ok(fold)
     }
 
+    fn is_empty(fold: &Fold) -> bool {
+        fold.is_empty()
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if fold.values().any(|stands| !stands) {
             apply::lift(tx, fold).await?;

@@ -66,6 +66,10 @@ impl Projection for Contacts {
         Ok(fold)
     }
 
+    fn is_empty(fold: &Fold) -> bool {
+        fold.is_empty()
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if fold.values().any(|(_, row)| row.is_none()) {
             apply::remove(tx, fold).await?;

@@ -37,6 +37,10 @@ impl Projection for People {
         Ok(registered)
     }
 
+    fn is_empty(registered: &Fold) -> bool {
+        registered.is_empty()
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, registered: &Fold) -> Result<(), sqlx::Error> {
         if !registered.is_empty() {
             apply::insert(tx, registered).await?;

@@ -103,6 +103,10 @@ impl Projection for Profiles {
         Ok(fold)
     }
 
+    fn is_empty(fold: &Fold) -> bool {
+        fold.is_empty()
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.is_empty() {
             apply::change(tx, fold).await?;

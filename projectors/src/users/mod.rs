@@ -99,6 +99,10 @@ impl Projection for Users {
         Ok(fold)
     }
 
+    fn is_empty(fold: &Fold) -> bool {
+        fold.registered.is_empty() && fold.changed.is_empty()
+    }
+
     async fn apply(&self, tx: &mut ProjectionTx<'_>, fold: &Fold) -> Result<(), sqlx::Error> {
         if !fold.registered.is_empty() {
             apply::insert(tx, &fold.registered).await?;

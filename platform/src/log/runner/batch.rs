@@ -207,7 +207,13 @@ impl<P: Projection> Runner<P> {
         if cfg!(debug_assertions) {
             crash_point(&format!("projection.{}.before_commit", P::Model::NAME));
         }
-        match self.projection.apply_at_once(lock.connection_in(schema).await?, &to, folded).await {
+        let connection = lock.connection_in(schema).await?;
+        let moved = if P::is_empty(folded) {
+            checkpoint::advance(connection, &to).await.map(Some)
+        } else {
+            self.projection.apply_at_once(connection, &to, folded).await
+        };
+        match moved {
             Ok(Some(moved)) if to.is_made(&moved) => Ok(Some(Outcome::Committed)),
             Ok(_) => Ok(None),
             Err(error) => data_error(&error).map(|reason| Some(Outcome::Data(reason))).ok_or(error),

@@ -47,6 +47,9 @@ struct Switches {
     folds: AtomicUsize,
 }
 
+/// An event with this number says nothing to a tally.
+const NOTHING: i64 = -1;
+
 /// Counts events per key; keeps every position.
 #[derive(Debug, Clone, Default)]
 struct Tally<const BUILD: i32>(Arc<Switches>);
@@ -69,12 +72,17 @@ impl<const BUILD: i32> Projection for Tally<BUILD> {
         let number = |json: &str| serde_json::from_str::<serde_json::Value>(json).ok()?["n"].as_i64();
         batch
             .iter()
+            .filter(|event| number(event.payload.get()) != Some(NOTHING))
             .map(|event| match number(event.payload.get()) {
                 Some(n) => Ok((event.partition_key.clone(), event.position, n)),
                 None if self.0.lenient.load(Ordering::Relaxed) => Ok((event.partition_key.clone(), event.position, 0)),
                 None => Err(ApplyError::Event { event_id: event.event_id, position: event.position, reason: "no number".into() }),
             })
             .collect()
+    }
+
+    fn is_empty(folded: &Self::Folded) -> bool {
+        folded.is_empty()
     }
 
     async fn apply(&self, tx: &mut ProjectionTx<'_>, folded: &Self::Folded) -> Result<(), sqlx::Error> {
@@ -247,6 +255,25 @@ async fn a_runner_that_lost_its_ownership_asleep_writes_nothing() {
     until(&ledger, "SELECT max(n) FROM tally.seen", 20).await;
     assert_eq!(number(&ledger.database, SEEN).await, 11);
     first.stop().await;
+}
+
+#[tokio::test]
+async fn events_that_say_nothing_move_the_checkpoint_and_only_where_it_stands_as_it_is_believed_to() {
+    let ledger = TestLedger::new().await;
+    let nothing: Vec<_> = (0..5).map(|_| ("key".to_owned(), format!(r#"{{"n":{NOTHING}}}"#))).collect();
+    let running = start::<1>(&ledger).await;
+    let positions = ledger.append(&nothing).await;
+    let stands = "SELECT max(last_position) FROM tally.checkpoints";
+    until(&ledger, stands, positions[4]).await;
+    wait_until("announced", BOUND, async || (*running.heard.0.lock().unwrap() == positions[4]).then_some(())).await;
+    assert_eq!((running.switches.held.load(Ordering::Relaxed), number(&ledger.database, SEEN).await), (0, 0));
+
+    sqlx::query("UPDATE tally.checkpoints SET state = 'retired'").execute(&ledger.database).await.unwrap();
+    let folds = running.switches.folds.load(Ordering::Relaxed);
+    ledger.append(&nothing).await;
+    wait_until("it has folded them", BOUND, async || (running.switches.folds.load(Ordering::Relaxed) > folds).then_some(())).await;
+    running.stop().await;
+    assert_eq!(number(&ledger.database, stands).await, positions[4]);
 }
 
 #[tokio::test]
