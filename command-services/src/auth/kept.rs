@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::identity::EMAIL;
+
 /// Secrets: of a user, the password's hash.
 pub(super) const PASSWORD: &str = "password";
 /// Secrets: of a refresh token's digest, [`KeptRefresh`]. Those that are used up stay until they would have lapsed, so that their return is noticed.
@@ -112,6 +114,12 @@ impl KeptRefresh {
 /// The hash of a user's password.
 pub(super) async fn password_of(ledger: &Ledger, user: UserId) -> Result<Option<String>, AppendError> {
     Ok(ledger.secret(PASSWORD, &user.to_string()).await?.and_then(|hash| String::from_utf8(hash).ok()))
+}
+
+/// Who has an address, and the hash of their password.
+pub(super) async fn known_by(ledger: &Ledger, email_key: &str) -> Result<(Option<UserId>, Option<String>), AppendError> {
+    let Some((owner, hash)) = ledger.owner_with_secret(EMAIL, email_key, PASSWORD).await? else { return Ok((None, None)) };
+    Ok((owner.parse().ok(), hash.and_then(|hash| String::from_utf8(hash).ok())))
 }
 
 /// What goes with a sign-in: that the password it was made with still counts.

@@ -17,8 +17,8 @@ use serde_json::json;
 use super::Auth;
 use super::account::{Account, AccountCommand};
 use super::hasher::{Busy, is_outdated};
-use super::identity::{EMAIL, email_digest, lockout_subject};
-use super::kept::{claim_credentials, credentials_changed, password_of, put_password};
+use super::identity::{email_digest, lockout_subject};
+use super::kept::{claim_credentials, credentials_changed, known_by, put_password};
 use super::lockout::{Failed, LOCKED_FOR, Locked};
 use super::opening::{Opening, SignedIn, after};
 use super::view::AccountView;
@@ -27,9 +27,6 @@ use super::view::AccountView;
 const LONGEST: usize = 1024;
 /// How often the stored hash may change while we look at it.
 const ATTEMPTS: u32 = 3;
-
-/// Looked up when nobody has the address, so that this takes as long.
-const NOBODY: UserId = UserId(uuid::Uuid::nil());
 
 /// Who somebody says to be, and how they prove it.
 #[derive(Deserialize, JsonSchema)]
@@ -110,9 +107,8 @@ async fn record_lock(auth: Auth, user: UserId) {
 async fn login(auth: Auth, request: RequestContext, body: Login) -> Result<(Committed, SignedIn), Problem> {
     let email_key = email_digest(auth.ledger.vault(), &body.email);
     for _ in 0..ATTEMPTS {
-        // The same look-ups and the same hash, whether or not somebody is there.
-        let user: Option<UserId> = auth.ledger.owner_of(EMAIL, &email_key).await?.and_then(|owner| owner.parse().ok());
-        let stored = password_of(&auth.ledger, user.unwrap_or(NOBODY)).await?;
+        // The same look-up and the same hash, whether or not somebody is there.
+        let (user, stored) = known_by(&auth.ledger, &email_key).await?;
         let judged = judge(&auth, &body.email, user, stored.clone(), body.password.clone()).await?;
         let (Some(user), Some(stored), Judged::Right) = (user, stored, judged) else { return Err(LoginRefused::Wrong.into()) };
         // A hash of yesterday is replaced while the password is at hand; when the hasher has no time for it, another time.

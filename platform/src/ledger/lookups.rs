@@ -168,6 +168,22 @@ impl Ledger {
         bounded(value.fetch_optional(self.pool())).await
     }
 
+    /// Who holds a name, and their secret of a kind, whose key is the holder: as [`Ledger::owner_of`] and [`Ledger::secret`], in one round trip.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]
+    pub async fn owner_with_secret(&self, kind: &str, key: &str, secret: &str) -> Result<Option<(String, Option<Vec<u8>>)>, AppendError> {
+        let found = sqlx::query!(
+            r#"SELECT r.owner, s.value AS "value?" FROM reservations AS r
+                 LEFT JOIN secrets AS s ON s.kind = $3 AND s.key = r.owner AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
+                WHERE r.kind = $1 AND r.key = $2 AND (r.expires_at IS NULL OR r.expires_at > clock_timestamp())"#,
+            kind,
+            key,
+            secret,
+        );
+        Ok(bounded(found.fetch_optional(self.pool())).await?.map(|row| (row.owner, row.value)))
+    }
+
     /// The unlapsed secrets of a kind whose keys begin with a prefix, by key; at most `limit`.
     ///
     /// # Errors
