@@ -75,7 +75,12 @@ pub(crate) async fn between(users: &PgPool, pairs: &[(UserId, UserId)]) -> Resul
 ///
 /// Settings and lists are looked at as they are: whoever asks has waited for them. Blocks are waited for here: whoever blocks names both.
 pub(crate) async fn seen(freshness: &Freshness, presence: &Presence, viewer: UserId, people: &[UserId]) -> Vec<Seen> {
-    seen_if_known(freshness, presence, viewer, people).await.unwrap_or_else(|| vec![Seen::default(); people.len()])
+    if let Some(seen) = seen_if_known(freshness, presence, viewer, people).await {
+        return seen;
+    }
+    // Oneself one sees.
+    let own = if people.contains(&viewer) { presence.of(&[viewer]).await[0] } else { Seen::default() };
+    people.iter().map(|person| if *person == viewer { own } else { Seen::default() }).collect()
 }
 
 /// The same; `None`, when it cannot be told.

@@ -201,16 +201,14 @@ impl FrameLog {
     /// # Errors
     /// [`RedisAway`]: at the end of the block they may not be told that something is missing.
     pub async fn hide(&self, user: UserId, peer: UserId) -> Result<(), RedisAway> {
-        // As long as what is in logs, and a little more.
-        let life = (self.inner.kept.retention + self.inner.kept.retention / 8).as_millis();
-        self.inner.redis.script(&scripts::HIDDEN, &[], &[user.to_string(), peer.to_string(), life.to_string()]).await
+        self.inner.redis.script(&scripts::HIDDEN, &[], &[user.to_string(), peer.to_string()]).await
     }
 
-    /// Of which of these peers a block has kept something from a user, and the position of that block's end; one that stands has none.
+    /// Of which of these peers a block has kept something from a user, and the position of that block's end; `None` where its end has not been noted yet.
     ///
     /// # Errors
     /// [`RedisAway`]
-    pub async fn uncovered(&self, user: UserId, peers: &[UserId]) -> Result<HashMap<UserId, i64>, RedisAway> {
+    pub async fn uncovered(&self, user: UserId, peers: &[UserId]) -> Result<HashMap<UserId, Option<i64>>, RedisAway> {
         if peers.is_empty() {
             return Ok(HashMap::new());
         }
@@ -220,7 +218,7 @@ impl FrameLog {
             ask.arg(peer.to_string());
         });
         let (found,): (Vec<Option<String>>,) = self.inner.redis.query(&ask).await?;
-        Ok(peers.iter().zip(found).filter_map(|(peer, found)| Some((*peer, found?.parse().ok()?))).collect())
+        Ok(peers.iter().zip(found).filter_map(|(peer, found)| Some((*peer, found?.parse().ok()))).collect())
     }
 
     /// What stands in a user's log after these places.

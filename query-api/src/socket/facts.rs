@@ -78,7 +78,7 @@ pub(super) struct Facts {
     readers: HashMap<UserId, bool>,
     people: HashMap<UserId, Person>,
     waits: HashMap<UserId, Timestamp>,
-    uncovered: HashMap<UserId, i64>,
+    uncovered: HashMap<UserId, Option<i64>>,
 }
 
 impl Facts {
@@ -96,9 +96,10 @@ impl Facts {
         self.readers.get(&reader).copied().unwrap_or(false)
     }
 
-    /// Whether the block that ended then, at this position, has kept something of this peer's from the receiver. What waits counts as well: it may have been passed over in this very moment.
+    /// Whether the block that ended then, at this position, has kept something of this peer's from the receiver. What waits counts as well, and what was noted in the very moment of its end.
     pub(super) fn was_hidden(&self, peer: UserId, ended: Timestamp, position: i64) -> bool {
-        self.waits.get(&peer).is_some_and(|oldest| *oldest < ended) || self.uncovered.get(&peer) == Some(&position)
+        self.waits.get(&peer).is_some_and(|oldest| *oldest < ended)
+            || self.uncovered.get(&peer).is_some_and(|ended| ended.is_none_or(|ended| ended == position))
     }
 
     pub(super) fn person(&self, id: UserId) -> Option<&Person> {

@@ -230,6 +230,7 @@ impl Held {
             blocks.iter().map(|(by, towards)| if *by == self.user { *towards } else { *by }).collect()
         };
         let (before, after) = (peers(&before), peers(&state.blocks));
+        state.hidden.retain(|peer| after.contains(peer));
         let changed = before.symmetric_difference(&after).filter(|_| were_known).map(|peer| (*peer, after.contains(peer))).collect();
         // They waited for it, perhaps.
         state.sockets.iter().for_each(|socket| socket.hold_up(false));
@@ -266,6 +267,15 @@ impl Held {
     /// Whether it is news that a block keeps something of this peer's from the user.
     pub(super) fn hides(&self, peer: UserId) -> bool {
         self.state().hidden.insert(peer)
+    }
+
+    /// What was said to be hidden, of one peer or of all, is not known there any more.
+    pub(super) fn forget_hidden(&self, peer: Option<UserId>) {
+        let hidden = &mut self.state().hidden;
+        match peer {
+            Some(peer) => drop(hidden.remove(&peer)),
+            None => hidden.clear(),
+        }
     }
 
     /// Whether this message was deleted since it was given to the sockets.

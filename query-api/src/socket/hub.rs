@@ -199,7 +199,10 @@ impl Hub {
             }
             Heard::Lost => {
                 let all = self.all();
-                all.iter().for_each(|held| drop(held.set_aside()));
+                for held in &all {
+                    held.set_aside();
+                    held.forget_hidden(None);
+                }
                 let hub = self.clone();
                 tokio::spawn(async move {
                     futures::stream::iter(all).for_each_concurrent(READ_TOGETHER, |held| hub.catch_up(held)).await;

@@ -75,8 +75,15 @@ async fn open(State(hub): State<Hub>, opener: Opener, Id(user): Id<UserId>, para
     }
     let here = hub.inner.below.attendance.opened(user);
     let look = seat.held.look();
-    let online = hub.inner.below.attendance.online_users(user).await.unwrap_or_default();
-    look.tell(&online, Some(&seat.outbox));
+    let online = hub.inner.below.attendance.online_users(user).await;
+    match &online {
+        Some(online) => look.tell(online, Some(&seat.outbox)),
+        None => {
+            drop(look);
+            hub.see_later(&seat.held, &seat.outbox);
+        }
+    }
+    let online = online.unwrap_or_default();
     let cursor = params.get("cursor").map(str::to_owned);
     let response = upgrade.answer(&shutdown, move |wire| {
         let connection = Connection::new(wire, hub, seat, here, caller.clone(), cursor.as_deref());

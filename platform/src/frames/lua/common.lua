@@ -97,15 +97,21 @@ local function set_block(by, towards, stands, position, kept)
     note({by, towards}, text)
   end
 end
-local function hide(user, peer, life_ms)
+-- Kept for as long as the block stands, and then as long as what is in logs.
+local function hide(user, peer)
   local key = 'frames:hidden:' .. user
   redis.call('HSET', key, peer, 'h')
-  redis.call('PEXPIRE', key, life_ms)
+  redis.call('PERSIST', key)
 end
 -- What was kept from the user is theirs to be told from this position on.
-local function uncover(user, peer, position)
+local function uncover(user, peer, position, life_ms)
   local key = 'frames:hidden:' .. user
-  if redis.call('HGET', key, peer) == 'h' then redis.call('HSET', key, peer, position) end
+  if redis.call('HGET', key, peer) ~= 'h' then return end
+  redis.call('HSET', key, peer, position)
+  for _, state in ipairs(redis.call('HVALS', key)) do
+    if state == 'h' then return end
+  end
+  redis.call('PEXPIRE', key, life_ms)
 end
 local function blocked(one, other)
   for _, known in ipairs(redis.call('HMGET', 'frames:blocks', one .. ':' .. other, other .. ':' .. one)) do

@@ -1,4 +1,4 @@
--- ARGV: user, peer, life in ms.
+-- ARGV: user, peer.
 local user, peer = take(), take()
-hide(user, peer, take())
+hide(user, peer)
 return 0

@@ -39,8 +39,8 @@ for _ = 1, tonumber(take()) do
   local by, towards, stands, position = take(), take(), take(), take()
   set_block(by, towards, stands == '1', position, false)
   if stands ~= '1' and not blocked(by, towards) then
-    uncover(by, towards, position)
-    uncover(towards, by, position)
+    uncover(by, towards, position, life_ms)
+    uncover(towards, by, position, life_ms)
   end
 end
 
@@ -88,7 +88,7 @@ for _ = 1, tonumber(take()) do
   if one == '' or not blocked(one, other) then
     append(user, partition, position, text, body)
   else
-    hide(user, one == user and other or one, life_ms)
+    hide(user, one == user and other or one)
   end
 end
 send()

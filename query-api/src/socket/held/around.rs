@@ -37,6 +37,12 @@ impl Held {
 }
 
 impl Look<'_> {
+    /// As [`Look::tell`], for all but one socket, which knows nothing yet: that one is told of everybody.
+    pub(in super::super) fn tell_all_to(self, online: &[UserId], newcomer: &Arc<Outbox>) {
+        online.iter().for_each(|peer| newcomer.push(Live::Said(Said::online(*peer))));
+        self.tell(online, Some(newcomer));
+    }
+
     /// Those whom the user sees here were looked up. The sockets are told what they were not, but for one that is told all of it otherwise.
     pub(in super::super) fn tell(self, online: &[UserId], but: Option<&Arc<Outbox>>) {
         let mut state = self.held.state();
